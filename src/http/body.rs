@@ -1,0 +1,69 @@
+//! Reading bodies: JSON only, of a limited size, and always to the end.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use futures_util::StreamExt as _;
+
+use super::MAX_BODY_BYTES;
+use super::problem::{Problem, ProblemType};
+
+/// How much of a body that is refused is read and thrown away. A client that is still sending when the connection is
+/// closed never sees the answer.
+const MAX_DISCARDED_BYTES: usize = 256 << 20;
+
+/// The whole body of a request that says that it is JSON, or says nothing.
+pub(super) async fn read_json(request: Request) -> Result<Vec<u8>, Problem> {
+    let (parts, body) = request.into_parts();
+    if let Some(media_type) = other_media_type(&parts.headers) {
+        discard(&parts.headers, body, 0).await;
+        let detail = format!("the body is {media_type:?}; send application/json");
+        return Err(Problem::new(ProblemType::UnsupportedMediaType, detail));
+    }
+    let too_large = || {
+        let detail = format!("the body is larger than {MAX_BODY_BYTES} bytes; split the estimate");
+        Problem::new(ProblemType::BodyTooLarge, detail)
+    };
+    if announced_bytes(&parts.headers).is_some_and(|bytes| bytes > MAX_BODY_BYTES) {
+        discard(&parts.headers, body, 0).await;
+        return Err(too_large());
+    }
+    let mut read = Vec::new();
+    let mut stream = body.into_data_stream();
+    while let Some(chunk) = stream.next().await {
+        let Ok(chunk) = chunk else {
+            let detail = "the body could not be read to its end; send it again";
+            return Err(Problem::new(ProblemType::InvalidRequest, detail));
+        };
+        if read.len() + chunk.len() > MAX_BODY_BYTES {
+            discard(&parts.headers, Body::from_stream(stream), read.len()).await;
+            return Err(too_large());
+        }
+        read.extend_from_slice(&chunk);
+    }
+    Ok(read)
+}
+
+fn other_media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or_default();
+    let media_type = value.split(';').next().unwrap_or_default().trim();
+    (!media_type.eq_ignore_ascii_case("application/json")).then(|| media_type.chars().take(100).collect())
+}
+
+fn announced_bytes(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads on without keeping anything, unless the client waits for a word before it sends.
+async fn discard(headers: &HeaderMap, body: Body, mut read: usize) {
+    if headers.contains_key(header::EXPECT) && read == 0 {
+        return;
+    }
+    let mut stream = body.into_data_stream();
+    while let Some(Ok(chunk)) = stream.next().await {
+        read = read.saturating_add(chunk.len());
+        if read > MAX_DISCARDED_BYTES {
+            return;
+        }
+    }
+}

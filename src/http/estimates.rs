@@ -1,0 +1,31 @@
+//! Estimates.
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use chrono::Utc;
+
+use super::Http;
+use super::body::read_json;
+use super::problem::{Problem, ProblemType};
+use crate::domain::estimate::request_parse;
+use crate::pricing::EstimateError;
+
+/// `POST /v1/estimates/calculate`: an estimate that is not saved.
+pub(super) async fn calculate(State(http): State<Http>, request: Request) -> Result<Response, Problem> {
+    let body = read_json(request).await?;
+    let request =
+        request_parse(&body).map_err(|invalid| Problem::with_faults(ProblemType::InvalidRequest, invalid))?;
+    let estimate =
+        http.pricing.estimate_calculate(&request, Utc::now()).await.map_err(|error| match error {
+            EstimateError::Unanswerable(invalid) => {
+                Problem::with_faults(ProblemType::UnanswerableEstimate, invalid)
+            }
+            EstimateError::Pricing(error) => error.into(),
+        })?;
+    Ok(axum::Json(estimate).into_response())
+}
+
+/// `GET /v1/discount-policy`: the rates in force.
+pub(super) async fn discount_policy(State(http): State<Http>) -> Result<Response, Problem> {
+    Ok(axum::Json(http.pricing.discount_policy().await?).into_response())
+}

@@ -1,0 +1,215 @@
+//! The log over HTTP: page by page, and as it grows (server-sent events).
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri};
+use axum::response::sse::{Event as Sent, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::Stream;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Http;
+use super::page::{Parameters, page_of, paged, text_of};
+use super::problem::{Problem, ProblemType};
+use crate::bus::{Announced, Wanted};
+use crate::ledger::{self, Event, EventFilter};
+use crate::pricing::Page;
+
+/// A comment is sent this often where nothing happens, so that proxies keep the connection.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Events read at a time by a listener that catches up.
+const BATCH: i64 = 500;
+/// The most types that one request may name.
+const MAX_TYPES: usize = 50;
+
+/// An event as it is shown: its data is JSON within JSON, byte for byte.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    position: i64,
+    event_id: uuid::Uuid,
+    stream: &'a str,
+    stream_version: i64,
+    event_type: &'a str,
+    recorded_at: chrono::DateTime<chrono::Utc>,
+    effective_at: chrono::DateTime<chrono::Utc>,
+    actor: &'a str,
+    tenant: &'a str,
+    correlation_id: uuid::Uuid,
+    causation_id: Option<uuid::Uuid>,
+    data: &'a RawValue,
+    leaf_hash: String,
+}
+
+impl<'a> Shown<'a> {
+    fn new(event: &'a Event) -> Result<Self, Problem> {
+        let data = serde_json::from_str(&event.data).map_err(|error| {
+            tracing::error!(position = event.position, %error, "an event's data is no JSON");
+            Problem::internal()
+        })?;
+        Ok(Self {
+            position: event.position,
+            event_id: event.event_id,
+            stream: &event.stream,
+            stream_version: event.stream_version,
+            event_type: &event.event_type,
+            recorded_at: event.recorded_at,
+            effective_at: event.effective_at,
+            actor: &event.actor,
+            tenant: &event.tenant,
+            correlation_id: event.correlation_id,
+            causation_id: event.causation_id,
+            data,
+            leaf_hash: hex::encode(&event.leaf_hash),
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct List {
+    #[serde(rename = "type")]
+    event_type: Option<String>,
+    stream: Option<String>,
+    after: Option<i64>,
+    limit: Option<i64>,
+}
+
+/// Types separated by commas.
+fn types_of(text: Option<String>) -> Result<Option<Vec<String>>, Problem> {
+    let Some(text) = text_of("type", text)? else { return Ok(None) };
+    let types: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if types.len() > MAX_TYPES {
+        let detail = format!("type: {} types are named; {MAX_TYPES} are possible", types.len());
+        return Err(Problem::new(ProblemType::InvalidRequest, detail));
+    }
+    Ok(Some(types))
+}
+
+/// `GET /v1/events`: events after a position, in order.
+pub(super) async fn list(
+    State(http): State<Http>,
+    uri: Uri,
+    Parameters(list): Parameters<List>,
+) -> Result<Response, Problem> {
+    let (limit, after) = page_of(list.limit, list.after)?;
+    let filter =
+        EventFilter { event_types: types_of(list.event_type)?, stream: text_of("stream", list.stream)? };
+    let events = ledger::read(&http.pool, after, &filter, limit + 1).await?;
+    let shown = events.iter().map(Shown::new).collect::<Result<Vec<_>, _>>()?;
+    Ok(paged(&uri, &Page::of(shown, limit, |event| event.position)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listen {
+    #[serde(rename = "type")]
+    event_type: Option<String>,
+    provider: Option<String>,
+    service: Option<String>,
+    region: Option<String>,
+    price_id: Option<i64>,
+    after: Option<i64>,
+}
+
+/// `GET /v1/events/stream`: events as they are recorded; from `Last-Event-ID` or `after`, else from now.
+///
+/// A listener that falls behind by more than the process keeps is cut off, and goes on where it was by its
+/// `Last-Event-ID`.
+pub(super) async fn stream(
+    State(http): State<Http>,
+    headers: HeaderMap,
+    Parameters(listen): Parameters<Listen>,
+) -> Result<Response, Problem> {
+    let wanted = Wanted {
+        event_types: types_of(listen.event_type)?,
+        provider: text_of("provider", listen.provider)?,
+        service: text_of("service", listen.service)?,
+        region: text_of("region", listen.region)?,
+        price_id: listen.price_id,
+    };
+    let (_, after) = page_of(None, listen.after)?;
+    let last_id = headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| id.parse().ok()));
+    let after = match (last_id, listen.after) {
+        (Some(Some(position)), _) => position,
+        (Some(None), _) => {
+            let detail = "Last-Event-ID is not a position: send the id of the last event that arrived";
+            return Err(Problem::new(ProblemType::InvalidRequest, detail));
+        }
+        (None, Some(_)) => after,
+        (None, None) => ledger::head(&http.pool).await?,
+    };
+    let events = follow(http, wanted, after);
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
+}
+
+/// What a listener still has to be sent.
+enum Stage {
+    /// From the log.
+    CatchingUp,
+    /// As it is announced.
+    Live,
+    Ended,
+}
+
+fn follow(http: Http, wanted: Wanted, after: i64) -> impl Stream<Item = Result<Sent, Infallible>> {
+    // Listening starts before the log is read: nothing falls in between.
+    let listening = http.hub.listen();
+    let start = (http, wanted, after, listening, Vec::new().into_iter(), Stage::CatchingUp);
+    futures_util::stream::unfold(start, |so_far| async move {
+        let (http, wanted, mut after, mut listening, mut read, mut stage) = so_far;
+        loop {
+            if let Some(event) = read.next() {
+                let announced = Announced::from(event);
+                after = announced.event.position;
+                if wanted.matches(&announced) {
+                    return Some((Ok(sent(&announced.event)), (http, wanted, after, listening, read, stage)));
+                }
+                continue;
+            }
+            match stage {
+                Stage::CatchingUp => {
+                    let filter = EventFilter { event_types: wanted.event_types.clone(), stream: None };
+                    match ledger::read(&http.pool, after, &filter, BATCH).await {
+                        Ok(events) if events.is_empty() => stage = Stage::Live,
+                        Ok(events) => read = events.into_iter(),
+                        Err(error) => {
+                            tracing::warn!(%error, "a listener is cut off");
+                            stage = Stage::Ended;
+                        }
+                    }
+                }
+                Stage::Live => {
+                    let announced = tokio::select! {
+                        announced = listening.recv() => announced,
+                        () = http.stopping.cancelled() => Err(RecvError::Closed),
+                    };
+                    match announced {
+                        Ok(announced) if announced.event.position <= after => {}
+                        Ok(announced) => {
+                            after = announced.event.position;
+                            if wanted.matches(&announced) {
+                                let sent = sent(&announced.event);
+                                return Some((Ok(sent), (http, wanted, after, listening, read, stage)));
+                            }
+                        }
+                        Err(RecvError::Lagged(_)) => {
+                            metrics::counter!("mercuriale_listeners_cut_off_total").increment(1);
+                            stage = Stage::Ended;
+                        }
+                        Err(RecvError::Closed) => stage = Stage::Ended,
+                    }
+                }
+                Stage::Ended => return None,
+            }
+        }
+    })
+}
+
+fn sent(event: &Event) -> Sent {
+    let shown = Shown::new(event).ok().and_then(|shown| serde_json::to_string(&shown).ok());
+    Sent::default().id(event.position.to_string()).event(&event.event_type).data(shown.unwrap_or_default())
+}

@@ -1,0 +1,115 @@
+//! The HTTP face: thin handlers over [`Pricing`] and the refreshes; every error is a problem document (RFC 9457).
+
+mod body;
+mod estimates;
+mod events;
+mod health;
+mod page;
+mod prices;
+mod problem;
+mod refreshes;
+
+pub use problem::{Problem, ProblemType};
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
+
+use crate::bus::Hub;
+use crate::pricing::Pricing;
+
+/// The largest request body: 10,000 lines of ordinary length fit twice.
+pub const MAX_BODY_BYTES: usize = 16 << 20;
+/// How long a request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What handlers share.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// Answers about prices.
+    pub pricing: Pricing,
+    /// For what is read without computing.
+    pub pool: PgPool,
+    /// For those who listen.
+    pub hub: Hub,
+    /// Cancelled when the service stops, so that listeners let it.
+    pub stopping: CancellationToken,
+}
+
+/// All routes.
+pub fn router(state: Http) -> Router {
+    Router::new()
+        .route("/v1/estimates/calculate", post(estimates::calculate))
+        .route("/v1/prices", get(prices::search))
+        .route("/v1/prices/{price_id}", get(prices::show))
+        .route("/v1/prices/{price_id}/history", get(prices::history))
+        .route("/v1/prices/{price_id}/observations", get(prices::observations))
+        .route("/v1/refreshes", get(refreshes::list))
+        .route("/v1/refreshes/{refresh_id}", get(refreshes::show))
+        .route("/v1/events", get(events::list))
+        .route("/v1/events/stream", get(events::stream))
+        .route("/v1/discount-policy", get(estimates::discount_policy))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(state)
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            tracing::error!("a handler panicked");
+            Problem::internal().into_response()
+        }))
+        .layer(map_response(as_problem))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(TraceLayer::new_for_http().make_span_with(|request: &Request<_>| {
+            let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+            tracing::info_span!("http", id, method = %request.method(), path = request.uri().path())
+        }))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+}
+
+/// Turns errors of the layers and extractors that are not our own into problems.
+async fn as_problem(response: Response) -> Response {
+    let is_problem = response.headers().get(header::CONTENT_TYPE)
+        == Some(&HeaderValue::from_static(problem::CONTENT_TYPE));
+    match response.status() {
+        status if is_problem || !(status.is_client_error() || status.is_server_error()) => response,
+        StatusCode::SERVICE_UNAVAILABLE => {
+            let detail = format!(
+                "there was no answer within {} seconds; try again later, or ask for less at a time",
+                REQUEST_TIMEOUT.as_secs()
+            );
+            Problem::new(ProblemType::Unavailable, detail).into_response()
+        }
+        status if status.is_client_error() => {
+            Problem::new(ProblemType::InvalidRequest, "the path or a header is not readable text")
+                .into_response()
+        }
+        _ => Problem::internal().into_response(),
+    }
+}
+
+async fn no_such_route() -> Response {
+    Problem::new(ProblemType::NotFound, "there is nothing at this path; see the README for those there are")
+        .into_response()
+}
+
+async fn no_such_method() -> Response {
+    Problem::new(
+        ProblemType::MethodNotAllowed,
+        "this path does not take that method; the Allow header lists those it does",
+    )
+    .into_response()
+}

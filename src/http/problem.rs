@@ -1,0 +1,140 @@
+//! Problem documents (RFC 9457).
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::domain::estimate::{InvalidRequest, Problem as Fault};
+use crate::pricing::PricingError;
+
+/// Media type of problem documents.
+pub(super) const CONTENT_TYPE: &str = "application/problem+json";
+
+/// Kinds of problems; their URNs never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProblemType {
+    /// The request is not what the endpoint takes.
+    InvalidRequest,
+    /// The request is well formed, but cannot be answered from the ledger.
+    UnanswerableEstimate,
+    /// Nothing here.
+    NotFound,
+    /// Not with this method.
+    MethodNotAllowed,
+    /// A larger body than is taken.
+    BodyTooLarge,
+    /// Not JSON.
+    UnsupportedMediaType,
+    /// The service cannot answer now.
+    Unavailable,
+    /// A fault of the service.
+    Internal,
+}
+
+impl ProblemType {
+    fn parts(self) -> (&'static str, &'static str, StatusCode) {
+        match self {
+            Self::InvalidRequest => {
+                ("urn:mercuriale:problem:invalid-request", "Invalid request", StatusCode::BAD_REQUEST)
+            }
+            Self::UnanswerableEstimate => (
+                "urn:mercuriale:problem:unanswerable-estimate",
+                "The estimate cannot be made",
+                StatusCode::UNPROCESSABLE_ENTITY,
+            ),
+            Self::NotFound => ("urn:mercuriale:problem:not-found", "Not found", StatusCode::NOT_FOUND),
+            Self::MethodNotAllowed => (
+                "urn:mercuriale:problem:method-not-allowed",
+                "Method not allowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+            ),
+            Self::BodyTooLarge => {
+                ("urn:mercuriale:problem:body-too-large", "Body too large", StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            Self::UnsupportedMediaType => (
+                "urn:mercuriale:problem:unsupported-media-type",
+                "Unsupported media type",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ),
+            Self::Unavailable => {
+                ("urn:mercuriale:problem:unavailable", "Unavailable", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Self::Internal => {
+                ("urn:mercuriale:problem:internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    }
+}
+
+/// A problem document.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    urn: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    /// What is wrong where, for requests with several parts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault>,
+    /// How many there are, where not all are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors_total: Option<usize>,
+}
+
+impl Problem {
+    /// A problem with a sentence that says what to do.
+    pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
+        let (urn, title, status) = kind.parts();
+        Self {
+            urn,
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            errors_total: None,
+        }
+    }
+
+    /// A problem with the places at fault.
+    pub fn with_faults(kind: ProblemType, invalid: InvalidRequest) -> Self {
+        let detail = invalid.problems.first().map_or_else(String::new, ToString::to_string);
+        let errors_total = (invalid.total > invalid.problems.len()).then_some(invalid.total);
+        Self { errors: invalid.problems, errors_total, ..Self::new(kind, detail) }
+    }
+
+    /// A fault of the service, whose detail is in the log only.
+    pub fn internal() -> Self {
+        Self::new(
+            ProblemType::Internal,
+            "the service failed; the log has the detail under the x-request-id of this answer",
+        )
+    }
+}
+
+impl From<PricingError> for Problem {
+    fn from(error: PricingError) -> Self {
+        tracing::error!(%error, "a request failed");
+        if error.is_unavailable() {
+            Self::new(ProblemType::Unavailable, "the database cannot be reached; try again later")
+        } else {
+            Self::internal()
+        }
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        PricingError::Database(error).into()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self).expect("a plain struct is JSON");
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, body).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+        response
+    }
+}

@@ -1,0 +1,56 @@
+//! The log: append, read, hash, verify.
+//!
+//! An [`Appender`] is a handle that any number of tasks share. Positions are given out under one lock in PostgreSQL, so
+//! they have no gaps and their order is the order of commits.
+
+mod append;
+mod bulk;
+mod connect;
+mod hash;
+mod lead;
+mod read;
+pub mod segments;
+pub mod verify;
+
+pub use append::{Append, AppendError, Appended, Appender, Idempotency, Outcome, Respond};
+pub use bulk::BulkAppend;
+pub use connect::{ConnectError, connect, migrate};
+pub use hash::leaf_hash;
+pub use lead::{HEARTBEAT, Lead, answered};
+pub use read::{Event, EventFilter, Tail, head, id, read};
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+/// Who appends, for whom and why; shared by the events of one request.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// User, key or part of the program, such as `cli` or `user:ada`.
+    pub actor: Arc<str>,
+    /// Whose it is; [`crate::domain::event::SHARED_TENANT`] for what belongs to everybody.
+    pub tenant: Arc<str>,
+    /// Ties together the events of one action.
+    pub correlation_id: Uuid,
+    /// The event that led to these.
+    pub causation_id: Option<Uuid>,
+}
+
+impl Origin {
+    /// An action of `actor` on what belongs to everybody.
+    pub fn shared(actor: &str, correlation_id: Uuid) -> Self {
+        Self {
+            actor: actor.into(),
+            tenant: crate::domain::event::SHARED_TENANT.into(),
+            correlation_id,
+            causation_id: None,
+        }
+    }
+
+    /// The same, caused by `event_id`.
+    #[must_use]
+    pub fn caused_by(mut self, event_id: Uuid) -> Self {
+        self.causation_id = Some(event_id);
+        self
+    }
+}

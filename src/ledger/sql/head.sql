@@ -1,0 +1,2 @@
+-- The last position of the log.
+select position from ledger_head

@@ -1,0 +1,2 @@
+-- A leader's sign of life.
+select 1

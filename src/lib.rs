@@ -1,0 +1,18 @@
+//! Mercuriale: an event-sourced ledger of cloud prices.
+//!
+//! See docs/ARCHITECTURE.md for the map. Arrows between modules run one way:
+//! `domain <- ledger <- projections <- pricing <- http, cli` and `sources -> ledger, domain`.
+
+pub mod app;
+pub mod bus;
+pub mod cache;
+pub mod cli;
+pub mod config;
+pub mod domain;
+pub mod embedded;
+pub mod http;
+pub mod ledger;
+pub mod pricing;
+pub mod projections;
+pub mod sources;
+pub mod telemetry;

@@ -1,0 +1,7 @@
+//! The `mercuriale` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mercuriale::cli::main()
+}

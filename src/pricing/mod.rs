@@ -1,0 +1,84 @@
+//! Prices for those who ask: resolve a line to its price, now or as of a time, cached and never stale; search, history.
+//!
+//! An answer is exact for one position of the ledger, which it names. Cached prices are used only if nothing in their
+//! place (provider, service, region) has moved since they were read; where the ledger stands is asked after the
+//! request arrived, once for all requests that wait at that moment (`position.rs`).
+
+mod estimate;
+mod listing;
+mod lookup;
+mod position;
+mod search;
+
+pub use estimate::EstimateError;
+pub use search::{HistoryRow, MAX_PAGE, Observed, Page, PriceFilter, PriceRow};
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+
+use self::position::Positions;
+use crate::cache::PriceCache;
+use crate::domain::discounts::DiscountPolicy;
+use crate::projections::{Engine, ProjectionError};
+
+/// Answers from the ledger. Clones share caches.
+#[derive(Debug, Clone)]
+pub struct Pricing {
+    pool: PgPool,
+    engine: Engine,
+    positions: Positions,
+    /// Nearest first.
+    caches: Vec<Arc<dyn PriceCache>>,
+}
+
+/// Why there is no answer, though the request is right.
+#[derive(Debug, thiserror::Error)]
+pub enum PricingError {
+    /// The database failed.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The position of the ledger could not be read; all who waited for that read share the cause.
+    #[error("the position of the ledger could not be read: {0}")]
+    Standing(#[from] Arc<sqlx::Error>),
+    /// The search model could not be brought up to date.
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+    /// What is stored cannot be read.
+    #[error("{0}")]
+    Inconsistent(String),
+}
+
+impl PricingError {
+    /// Whether the database cannot be reached or is going away or full, so that a later try may succeed.
+    pub fn is_unavailable(&self) -> bool {
+        let error = match self {
+            Self::Database(error) | Self::Projection(ProjectionError::Apply { source: error, .. }) => error,
+            Self::Standing(error) => error,
+            Self::Projection(ProjectionError::Unknown { .. }) | Self::Inconsistent(_) => return false,
+        };
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+            // SQLSTATE classes: connection, no such database, resources, operator intervention.
+            sqlx::Error::Database(error) => error
+                .code()
+                .is_some_and(|code| ["08", "3D", "53", "57"].iter().any(|class| code.starts_with(class))),
+            _ => false,
+        }
+    }
+}
+
+impl Pricing {
+    /// Answers from this database; caches are asked in their order.
+    pub fn new(pool: PgPool, caches: Vec<Arc<dyn PriceCache>>) -> Self {
+        Self { engine: Engine::new(pool.clone()), positions: Positions::spawn(pool.clone()), pool, caches }
+    }
+
+    /// The discount policy in force.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn discount_policy(&self) -> Result<DiscountPolicy, PricingError> {
+        Ok(position::policy_as_of(&self.pool, None).await?)
+    }
+}
