@@ -61,7 +61,6 @@ impl RedisCache {
             .set_number_of_retries(1);
         let connection = ConnectionManager::new_lazy_with_config(redis::Client::open(url)?, config)?;
         let prefix = format!("mercuriale:{VERSION}:{}", ledger_id.simple());
-        metrics::gauge!(BREAKER_OPEN).set(0);
         Ok(Self { connection, prefix, ttl, breaker: Breaker::new() })
     }
 
@@ -139,6 +138,7 @@ impl PriceCache for RedisCache {
 }
 
 const FAILURES: &str = "mercuriale_redis_failures_total";
+/// How many caches of this process have an open breaker: a count, since each cache has a breaker of its own.
 const BREAKER_OPEN: &str = "mercuriale_redis_breaker_open";
 
 /// Stops asking a Redis that does not answer.
@@ -152,6 +152,7 @@ struct Breaker {
 
 impl Breaker {
     fn new() -> Self {
+        metrics::gauge!(BREAKER_OPEN).increment(0);
         Self { began: Instant::now(), failures: AtomicU32::new(0), open_until: AtomicU64::new(0) }
     }
 
@@ -176,7 +177,7 @@ impl Breaker {
     fn succeeded(&self) {
         self.failures.store(0, Ordering::Relaxed);
         if self.open_until.swap(0, Ordering::AcqRel) != 0 {
-            metrics::gauge!(BREAKER_OPEN).set(0);
+            metrics::gauge!(BREAKER_OPEN).decrement(1);
             tracing::info!("Redis answers again");
         }
     }
@@ -187,9 +188,17 @@ impl Breaker {
         if failures >= FAILURES_UNTIL_OPEN {
             let until = self.millis() + OPEN_MILLIS;
             if self.open_until.swap(until, Ordering::AcqRel) == 0 {
-                metrics::gauge!(BREAKER_OPEN).set(1);
+                metrics::gauge!(BREAKER_OPEN).increment(1);
                 tracing::warn!(%error, "Redis does not answer; prices come from PostgreSQL meanwhile");
             }
+        }
+    }
+}
+
+impl Drop for Breaker {
+    fn drop(&mut self) {
+        if *self.open_until.get_mut() != 0 {
+            metrics::gauge!(BREAKER_OPEN).decrement(1);
         }
     }
 }
