@@ -20,6 +20,7 @@ mod provider;
 mod refresh;
 mod refresh_model;
 mod schedule;
+mod servers;
 mod service;
 mod sql;
 mod support;
