@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use rust_decimal::Decimal;
+use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::access::{JwtSettings, SecretError, TokenSecret};
 use crate::domain::money::parse_decimal;
 use crate::domain::refresh::Rules;
 
@@ -51,6 +53,7 @@ pub struct Config {
     /// How long after its last refresh a list is fetched again by `serve`: 8h, 90m, 1d
     #[arg(long, env = "MERCURIALE_REFRESH_INTERVAL", default_value = "8h", value_parser = interval, global = true)]
     pub refresh_interval: Duration,
+
     /// Redis in which replicas share a cache; without it, each has its own
     #[arg(long, env = "REDIS_URL", hide_env_values = true, global = true)]
     pub redis_url: Option<String>,
@@ -58,6 +61,23 @@ pub struct Config {
     /// NATS with JetStream to publish events to; without it, they are only served over HTTP
     #[arg(long, env = "NATS_URL", hide_env_values = true, global = true)]
     pub nats_url: Option<String>,
+
+    /// Secret of at least 32 bytes that tokens are signed with (HS256); without it, one is made in the data directory
+    #[arg(long, env = "MERCURIALE_JWT_SECRET", hide_env_values = true, value_parser = secret, global = true)]
+    pub jwt_secret: Option<SecretString>,
+
+    /// File or https URL of a JWK set: tokens signed with its keys (EdDSA, RS256) are taken too
+    #[expect(clippy::doc_markdown, reason = "shown on the command line")]
+    #[arg(long, env = "MERCURIALE_JWKS", global = true)]
+    pub jwks: Option<String>,
+
+    /// Issuer (iss) that tokens must have, beside those issued here
+    #[arg(long, env = "MERCURIALE_JWT_ISSUER", global = true)]
+    pub jwt_issuer: Option<String>,
+
+    /// Audience (aud) that tokens must be for, beside those issued here
+    #[arg(long, env = "MERCURIALE_JWT_AUDIENCE", global = true)]
+    pub jwt_audience: Option<String>,
 
     /// How long the shared cache keeps a rate
     #[arg(long, env = "MERCURIALE_CACHE_TTL", default_value = "8h", value_parser = duration, global = true)]
@@ -100,6 +120,12 @@ const OF_TESTS: [&str; 6] = [
     "MERCURIALE_PORT",
 ];
 
+/// Takes any text: what is wrong with it is told without repeating it, which clap would.
+#[expect(clippy::unnecessary_wraps, reason = "clap wants a result")]
+fn secret(text: &str) -> Result<SecretString, String> {
+    Ok(text.into())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let duration =
         humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 8h or 90s"))?;
@@ -139,6 +165,27 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 impl Config {
+    /// The secret that tokens are signed with: the configured one, or that of the data directory.
+    ///
+    /// # Errors
+    /// It is too short, or its file cannot be used.
+    pub fn token_secret(&self) -> Result<TokenSecret, SecretError> {
+        match &self.jwt_secret {
+            Some(secret) => TokenSecret::configured(secret.expose_secret()),
+            None => TokenSecret::of_data_dir(&self.data_dir),
+        }
+    }
+
+    /// How tokens of an identity provider are verified.
+    pub fn jwt_settings(&self) -> JwtSettings {
+        JwtSettings {
+            jwks: self.jwks.clone(),
+            issuer: self.jwt_issuer.clone(),
+            audience: self.jwt_audience.clone(),
+            ..JwtSettings::default()
+        }
+    }
+
     /// The rules of refreshes.
     pub fn rules(&self) -> Rules {
         Rules {

@@ -1,8 +1,9 @@
 //! Mercuriale: an event-sourced ledger of cloud prices.
 //!
 //! See docs/ARCHITECTURE.md for the map. Arrows between modules run one way:
-//! `domain <- ledger <- projections <- pricing <- http, cli` and `sources -> ledger, domain`.
+//! `domain <- ledger <- projections <- pricing <- http, cli` and `sources, access -> ledger, domain`.
 
+pub mod access;
 pub mod app;
 pub mod bus;
 pub mod cache;

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use axum::body::Bytes;
 use axum::routing::post;
 use axum::{Json, Router};
+use mercuriale::access::{Authority, JwtSettings, Principal, Role, TokenSecret};
 use mercuriale::bus::Hub;
 use mercuriale::cache::{MemoryCache, PriceCache, RedisCache};
 use mercuriale::domain::estimate::request_parse;
@@ -37,6 +38,10 @@ pub(crate) async fn measure(server: &Server, table: &mut Table) -> anyhow::Resul
     bulk.append((1..=PRICES).map(made_up::listed).collect()).await?;
     bulk.commit().await?;
 
+    let secret = TokenSecret::configured("only for the time of this benchmark")?;
+    let authority = Authority::open(&secret, JwtSettings::default()).await.map_err(anyhow::Error::msg)?;
+    let principal = Principal::new("bench", "bench", Role::Viewer)?;
+    let (token, _) = authority.issue(&principal, Duration::from_hours(1));
     let body = request();
     let parsed = request_parse(&body)?;
     let mut levels: Vec<(&str, Vec<Arc<dyn PriceCache>>)> =
@@ -64,12 +69,13 @@ pub(crate) async fn measure(server: &Server, table: &mut Table) -> anyhow::Resul
             pricing,
             pool: pool.clone(),
             hub: Hub::spawn(pool.clone()),
+            authority: authority.clone(),
             stopping: CancellationToken::new(),
         });
         let (limit, measured) = (serve(only_coding).await?, serve(service).await?);
         let mut rates = Vec::new();
         for _ in 0..ROUNDS {
-            rates.push((load(&measured, &body).await?, load(&limit, &body).await?));
+            rates.push((load(&measured, &token, &body).await?, load(&limit, &token, &body).await?));
         }
         let (measured, limit) =
             (median(rates.iter().map(|rate| rate.0)), median(rates.iter().map(|rate| rate.1)));
@@ -104,10 +110,10 @@ async fn serve(app: Router) -> anyhow::Result<String> {
 }
 
 /// Answers a second, over connections that ask again as soon as they are answered.
-async fn load(address: &str, body: &[u8]) -> anyhow::Result<f64> {
+async fn load(address: &str, token: &str, body: &[u8]) -> anyhow::Result<f64> {
     let mut request = format!(
         "POST /v1/estimates/calculate HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n",
+         authorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n",
         body.len()
     )
     .into_bytes();

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use sqlx::PgPool;
 use tokio::sync::broadcast;
 
+use crate::domain::event::SHARED_TENANT;
 use crate::ledger::{self, Event, Tail};
 
 /// Events that a listener may be behind before it is cut off; it can go on from the log.
@@ -56,6 +57,8 @@ pub struct Wanted {
     pub region: Option<String>,
     /// ... or price.
     pub price_id: Option<i64>,
+    /// What belongs to everybody or to this tenant.
+    pub tenant: Option<Arc<str>>,
 }
 
 impl Wanted {
@@ -64,6 +67,10 @@ impl Wanted {
         if let Some(types) = &self.event_types
             && !types.contains(&announced.event.event_type)
         {
+            return false;
+        }
+        let of = announced.event.tenant.as_str();
+        if self.tenant.as_deref().is_some_and(|tenant| of != tenant && of != SHARED_TENANT) {
             return false;
         }
         let by_place = self.provider.is_some()
@@ -148,12 +155,26 @@ mod tests {
             recorded_at: chrono::DateTime::UNIX_EPOCH,
             effective_at: chrono::DateTime::UNIX_EPOCH,
             actor: String::new(),
-            tenant: String::new(),
+            tenant: SHARED_TENANT.to_owned(),
             correlation_id: uuid::Uuid::nil(),
             causation_id: None,
             data: data.to_owned(),
             leaf_hash: Vec::new(),
         })
+    }
+
+    #[test]
+    fn listeners_hear_nothing_of_other_tenants() {
+        let mut own = announced("override.set", "{}");
+        own.event.tenant = "acme".to_owned();
+        let shared = announced("refresh.started", "{}");
+        for (tenant, hears_own) in
+            [(None, true), (Some("acme"), true), (Some("acm"), false), (Some("other"), false)]
+        {
+            let wanted = Wanted { tenant: tenant.map(Arc::from), ..Wanted::default() };
+            assert_eq!(wanted.matches(&own), hears_own, "{tenant:?}");
+            assert!(wanted.matches(&shared), "{tenant:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod prices;
 mod projections;
 mod refresh;
 mod serve;
+mod token;
 
 use std::process::ExitCode;
 
@@ -73,6 +74,9 @@ enum Command {
     /// Follow or verify the log
     #[command(subcommand)]
     Ledger(ledger::Ledger),
+    /// Issue tokens
+    #[command(subcommand)]
+    Token(token::Token),
     /// Bring the database's schema and read models up to date
     Migrate,
     /// Check the configuration and the connection to the database
@@ -153,6 +157,10 @@ fn time_of(text: &str) -> Result<DateTime<Utc>, String> {
 async fn run(config: &Config, targets: Vec<Target>, command: Command) -> anyhow::Result<Exit> {
     // Registered before anything is started, so that an early Ctrl-C also ends in order.
     let stop = serve::stop_signal()?;
+    let command = match command {
+        Command::Token(token) => return token.run(config).await,
+        command => command,
+    };
     let app = App::open(config).await?;
     let outcome = match command {
         // Serving ends by the signal itself, after it has finished what it accepted.
@@ -168,7 +176,7 @@ async fn run(config: &Config, targets: Vec<Target>, command: Command) -> anyhow:
 
 async fn dispatch(app: &App, targets: Vec<Target>, command: Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Serve => unreachable!("served by the caller"),
+        Command::Serve | Command::Token(_) => unreachable!("done by the caller"),
         Command::Refresh(refresh) => refresh.run(app, targets).await,
         Command::Refreshes(refreshes) => refreshes.run(app).await,
         Command::Estimate(estimate) => estimate.run(app).await,

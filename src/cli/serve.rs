@@ -1,6 +1,8 @@
 //! `mercuriale serve`.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::Utc;
@@ -10,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, output};
+use crate::access::{Authority, Principal, Role};
 use crate::app::App;
 use crate::bus::Hub;
 use crate::config::Config;
@@ -20,6 +23,11 @@ use crate::sources::refresh::Refresher;
 
 /// A request that the starter lists answer.
 const SAMPLE: &str = r#"{"lines":[{"label":"web","provider":"aws","service":"AmazonEC2","region":"eu-west-3","resource":"t3.medium","quantity":"3","pricing_model":"reserved-1y"}]}"#;
+
+/// The principal of the token that is printed once.
+const FIRST_TENANT: &str = "default";
+const FIRST_SUBJECT: &str = "admin";
+const FIRST_TOKEN: Duration = Duration::from_hours(24);
 
 /// Who runs the refreshes that are due.
 const SCHEDULER: &str = "scheduler";
@@ -42,6 +50,8 @@ pub(super) async fn serve(
     targets: Vec<Target>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<Exit> {
+    let secret = config.token_secret()?;
+    let authority = Authority::open(&secret, config.jwt_settings()).await.map_err(anyhow::Error::msg)?;
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!("cannot listen on {}; set MERCURIALE_LISTEN or --listen to a free address", config.listen)
     })?;
@@ -60,12 +70,21 @@ pub(super) async fn serve(
         Some(tokio::spawn(Scheduler::new(live, targets, config.refresh_interval).run()))
     };
     let address = listener.local_addr()?;
-    greet(app, &address.to_string()).await?;
+    greet(config, app, &address.to_string()).await?;
+    if secret.is_new {
+        let admin = Principal::new(FIRST_TENANT, FIRST_SUBJECT, Role::Admin)?;
+        let (token, expires_at) = authority.issue(&admin, FIRST_TOKEN);
+        output::line(&format!(
+            "A token for an administrator of the tenant {FIRST_TENANT}, until {}; it is not shown again:\n\n  {token}\n",
+            output::time(expires_at)
+        ))?;
+    }
     let stopping = CancellationToken::new();
     let state = Http {
         pricing: app.pricing.clone(),
         pool: app.pool.clone(),
         hub: Hub::spawn(app.pool.clone()),
+        authority,
         stopping: stopping.clone(),
     };
     let mut bus = app.spawn_bus().await?;
@@ -83,15 +102,48 @@ pub(super) async fn serve(
 }
 
 /// Says where the service is, with a sample request and its answer where the ledger has the price.
-async fn greet(app: &App, address: &str) -> anyhow::Result<()> {
+async fn greet(config: &Config, app: &App, address: &str) -> anyhow::Result<()> {
     output::line(&format!("Mercuriale serves http://{address}"))?;
     let request = request_parse(SAMPLE.as_bytes())?;
     if let Ok(estimate) = app.pricing.estimate_calculate(&request, Utc::now()).await {
         output::line(&format!(
             "\nThree t3.medium in Paris, reserved for a year:\n\n  curl -s http://{address}/v1/estimates/calculate \
-             -H 'content-type: application/json' -d '{SAMPLE}'\n\n{}\n",
+             -H \"authorization: Bearer {}\" -H 'content-type: application/json' -d '{SAMPLE}'\n\n{}\n",
+            token_in_shell(config)?,
             serde_json::to_string_pretty(&estimate)?
         ))?;
     }
     Ok(())
+}
+
+/// What a shell puts in place of a token: no token of an operator's own secret is ever printed.
+fn token_in_shell(config: &Config) -> anyhow::Result<String> {
+    if config.jwt_secret.is_some() {
+        return Ok("$TOKEN".to_owned());
+    }
+    let program = std::env::current_exe()?;
+    let data_dir = std::path::absolute(&config.data_dir)?;
+    Ok(format!(
+        "$({} token issue --role viewer --tenant {FIRST_TENANT} --data-dir {})",
+        quoted(&program),
+        quoted(&data_dir)
+    ))
+}
+
+/// A path as one word of a shell, also within double quotes.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        let path = Path::new("/tmp/it's \"a\" $HOME `x`");
+        let script = format!("printf %s \"$(printf %s {})\"", quoted(path));
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("a shell");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), path.display().to_string());
+    }
 }

@@ -1,13 +1,15 @@
 //! The log over HTTP: page by page, and as it grows (server-sent events).
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::Stream;
+use chrono::Utc;
+use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::broadcast::error::RecvError;
@@ -15,6 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Http;
 use super::page::{Parameters, page_of, paged, text_of};
 use super::problem::{Problem, ProblemType};
+use crate::access::Principal;
 use crate::bus::{Announced, Wanted};
 use crate::ledger::{self, Event, EventFilter};
 use crate::pricing::Page;
@@ -92,12 +95,16 @@ fn types_of(text: Option<String>) -> Result<Option<Vec<String>>, Problem> {
 /// `GET /v1/events`: events after a position, in order.
 pub(super) async fn list(
     State(http): State<Http>,
+    principal: Principal,
     uri: Uri,
     Parameters(list): Parameters<List>,
 ) -> Result<Response, Problem> {
     let (limit, after) = page_of(list.limit, list.after)?;
-    let filter =
-        EventFilter { event_types: types_of(list.event_type)?, stream: text_of("stream", list.stream)? };
+    let filter = EventFilter {
+        event_types: types_of(list.event_type)?,
+        stream: text_of("stream", list.stream)?,
+        tenant: Some(principal.tenant),
+    };
     let events = ledger::read(&http.pool, after, &filter, limit + 1).await?;
     let shown = events.iter().map(Shown::new).collect::<Result<Vec<_>, _>>()?;
     Ok(paged(&uri, &Page::of(shown, limit, |event| event.position)))
@@ -118,9 +125,10 @@ pub(super) struct Listen {
 /// `GET /v1/events/stream`: events as they are recorded; from `Last-Event-ID` or `after`, else from now.
 ///
 /// A listener that falls behind by more than the process keeps is cut off, and goes on where it was by its
-/// `Last-Event-ID`.
+/// `Last-Event-ID`. So is one whose token ends.
 pub(super) async fn stream(
     State(http): State<Http>,
+    principal: Principal,
     headers: HeaderMap,
     Parameters(listen): Parameters<Listen>,
 ) -> Result<Response, Problem> {
@@ -130,6 +138,7 @@ pub(super) async fn stream(
         service: text_of("service", listen.service)?,
         region: text_of("region", listen.region)?,
         price_id: listen.price_id,
+        tenant: Some(Arc::clone(&principal.tenant)),
     };
     let (_, after) = page_of(None, listen.after)?;
     let last_id = headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| id.parse().ok()));
@@ -142,7 +151,13 @@ pub(super) async fn stream(
         (None, Some(_)) => after,
         (None, None) => ledger::head(&http.pool).await?,
     };
-    let events = follow(http, wanted, after);
+    let allowed = principal.expires_at.map(|at| (at - Utc::now()).to_std().unwrap_or_default());
+    let events = follow(http, wanted, after).take_until(async move {
+        match allowed {
+            Some(allowed) => tokio::time::sleep(allowed).await,
+            None => std::future::pending().await,
+        }
+    });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
 }
 
@@ -172,7 +187,11 @@ fn follow(http: Http, wanted: Wanted, after: i64) -> impl Stream<Item = Result<S
             }
             match stage {
                 Stage::CatchingUp => {
-                    let filter = EventFilter { event_types: wanted.event_types.clone(), stream: None };
+                    let filter = EventFilter {
+                        event_types: wanted.event_types.clone(),
+                        stream: None,
+                        tenant: wanted.tenant.clone(),
+                    };
                     match ledger::read(&http.pool, after, &filter, BATCH).await {
                         Ok(events) if events.is_empty() => stage = Stage::Live,
                         Ok(events) => read = events.into_iter(),

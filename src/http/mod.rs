@@ -1,5 +1,8 @@
 //! The HTTP face: thin handlers over [`Pricing`] and the refreshes; every error is a problem document (RFC 9457).
+//!
+//! A route cannot be added without saying who may use it: see [`routes`].
 
+mod access;
 mod body;
 mod estimates;
 mod events;
@@ -15,9 +18,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -25,6 +28,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 
+use crate::access::{Authority, Permission};
 use crate::bus::Hub;
 use crate::pricing::Pricing;
 
@@ -43,26 +47,53 @@ pub struct Http {
     pub pool: PgPool,
     /// For those who listen.
     pub hub: Hub,
+    /// Knows whose a token is.
+    pub authority: Authority,
     /// Cancelled when the service stops, so that listeners let it.
     pub stopping: CancellationToken,
 }
 
-/// All routes.
+/// Who may use a route.
+#[derive(Debug, Clone, Copy)]
+enum Needs {
+    /// Everybody, without a token.
+    Nothing,
+    /// Principals with this permission.
+    A(Permission),
+}
+
+/// Every route, with what it needs.
+fn routes() -> Vec<(Needs, &'static str, MethodRouter<Http>)> {
+    let (open, read, audit) = (Needs::Nothing, Needs::A(Permission::Read), Needs::A(Permission::Audit));
+    vec![
+        (read, "/v1/estimates/calculate", post(estimates::calculate)),
+        (read, "/v1/prices", get(prices::search)),
+        (read, "/v1/prices/{price_id}", get(prices::show)),
+        (read, "/v1/prices/{price_id}/history", get(prices::history)),
+        (read, "/v1/prices/{price_id}/observations", get(prices::observations)),
+        (read, "/v1/refreshes", get(refreshes::list)),
+        (read, "/v1/refreshes/{refresh_id}", get(refreshes::show)),
+        (read, "/v1/events", get(events::list)),
+        (read, "/v1/events/stream", get(events::stream)),
+        (read, "/v1/discount-policy", get(estimates::discount_policy)),
+        (open, "/healthz", get(health::alive)),
+        (open, "/readyz", get(health::ready)),
+        (audit, "/metrics", get(health::metrics)),
+    ]
+}
+
+/// All routes, guarded.
 pub fn router(state: Http) -> Router {
-    Router::new()
-        .route("/v1/estimates/calculate", post(estimates::calculate))
-        .route("/v1/prices", get(prices::search))
-        .route("/v1/prices/{price_id}", get(prices::show))
-        .route("/v1/prices/{price_id}/history", get(prices::history))
-        .route("/v1/prices/{price_id}/observations", get(prices::observations))
-        .route("/v1/refreshes", get(refreshes::list))
-        .route("/v1/refreshes/{refresh_id}", get(refreshes::show))
-        .route("/v1/events", get(events::list))
-        .route("/v1/events/stream", get(events::stream))
-        .route("/v1/discount-policy", get(estimates::discount_policy))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (needs, path, methods)| {
+            let methods = match needs {
+                Needs::Nothing => methods,
+                Needs::A(permission) => methods
+                    .route_layer(from_fn_with_state((state.authority.clone(), permission), access::guard)),
+            };
+            router.route(path, methods)
+        })
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .with_state(state)

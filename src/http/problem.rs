@@ -1,6 +1,6 @@
 //! Problem documents (RFC 9457).
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -17,6 +17,10 @@ pub enum ProblemType {
     InvalidRequest,
     /// The request is well formed, but cannot be answered from the ledger.
     UnanswerableEstimate,
+    /// Nobody that is known asks.
+    Unauthenticated,
+    /// Who asks may not.
+    Forbidden,
     /// Nothing here.
     NotFound,
     /// Not with this method.
@@ -42,6 +46,10 @@ impl ProblemType {
                 "The estimate cannot be made",
                 StatusCode::UNPROCESSABLE_ENTITY,
             ),
+            Self::Unauthenticated => {
+                ("urn:mercuriale:problem:unauthenticated", "Not authenticated", StatusCode::UNAUTHORIZED)
+            }
+            Self::Forbidden => ("urn:mercuriale:problem:forbidden", "Forbidden", StatusCode::FORBIDDEN),
             Self::NotFound => ("urn:mercuriale:problem:not-found", "Not found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => (
                 "urn:mercuriale:problem:method-not-allowed",
@@ -80,6 +88,9 @@ pub struct Problem {
     /// How many there are, where not all are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors_total: Option<usize>,
+    /// Headers that belong to it.
+    #[serde(skip)]
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl Problem {
@@ -93,7 +104,15 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             errors_total: None,
+            headers: None,
         }
+    }
+
+    /// The same with a header.
+    #[must_use]
+    pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.get_or_insert_default().insert(name, value);
+        self
     }
 
     /// A problem with the places at fault.
@@ -134,7 +153,9 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).expect("a plain struct is JSON");
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, body).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+        headers.extend(self.headers.into_iter().flat_map(|headers| *headers));
         response
     }
 }

@@ -1,5 +1,6 @@
 //! Reading the log, once or as it grows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -8,6 +9,7 @@ use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::hash::{HashedEvent, leaf_hash};
+use crate::domain::event::SHARED_TENANT;
 
 /// How long a tail waits for a notification before it looks by itself: a notification is lost with its connection.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -63,6 +65,8 @@ pub struct EventFilter {
     pub event_types: Option<Vec<String>>,
     /// Only this stream.
     pub stream: Option<String>,
+    /// Only what belongs to everybody or to this tenant; `None`: of all tenants, for the operator alone.
+    pub tenant: Option<Arc<str>>,
 }
 
 /// The last position of the log; 0 when it is empty.
@@ -96,6 +100,8 @@ pub async fn read(
         .bind(&filter.event_types)
         .bind(&filter.stream)
         .bind(limit)
+        .bind(filter.tenant.as_deref())
+        .bind(SHARED_TENANT)
         .fetch_all(executor)
         .await
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use mercuriale::access::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::service::{Service, line, list, refused};
-use crate::support::url_of;
+use crate::support::{TENANT, token, url_of};
 
 const EC2: [&str; 3] = ["aws", "AmazonEC2", "eu-west-3"];
 const S3: [&str; 3] = ["aws", "AmazonS3", "eu-west-3"];
@@ -200,9 +201,13 @@ async fn bodies_of_other_types_and_sizes_are_refused() {
 
     // Chunks do not say beforehand how much they are.
     let address = service.url.strip_prefix("http://").expect("a URL");
+    let start = format!(
+        "POST /v1/estimates/calculate HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+         authorization: Bearer {}\r\nconnection: close\r\n",
+        token(&service.authority, TENANT, Role::Viewer)
+    );
     let mut connection = tokio::net::TcpStream::connect(address).await.expect("connects");
-    let head = "POST /v1/estimates/calculate HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
-                connection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = format!("{start}transfer-encoding: chunked\r\n\r\n");
     connection.write_all(head.as_bytes()).await.expect("writes");
     let chunk = [b"100000\r\n".as_slice(), &vec![b' '; 1 << 20], b"\r\n"].concat();
     for _ in 0..20 {
@@ -214,8 +219,7 @@ async fn bodies_of_other_types_and_sizes_are_refused() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     // Who waits for a word before sending is told at once.
     let mut connection = tokio::net::TcpStream::connect(address).await.expect("connects");
-    let head = "POST /v1/estimates/calculate HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
-                connection: close\r\nexpect: 100-continue\r\ncontent-length: 1000000000000\r\n\r\n";
+    let head = format!("{start}expect: 100-continue\r\ncontent-length: 1000000000000\r\n\r\n");
     connection.write_all(head.as_bytes()).await.expect("writes");
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await.expect("an answer");

@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use tokio::process::Command;
 
 use crate::provider::{Provider, borrowed, cents, offer_file};
-use crate::support::Database;
+use crate::support::{Database, JWT_SECRET};
 
 fn sources(provider: &Provider) -> String {
     format!(
@@ -20,6 +20,7 @@ fn sources(provider: &Provider) -> String {
 fn program(database: &Database, sources: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mercuriale"));
     command.env("DATABASE_URL", &database.url).env("MERCURIALE_SOURCES", sources).kill_on_drop(true);
+    command.env("MERCURIALE_JWT_SECRET", JWT_SECRET);
     command
 }
 

@@ -1,5 +1,6 @@
 //! Tests against real servers. `make test` starts them; a missing one is a failure, not a skip.
 
+mod access;
 mod bus;
 mod cache;
 mod cli;

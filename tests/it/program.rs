@@ -3,10 +3,16 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::support::JWT_SECRET;
+
 /// A command of the program on a database.
 pub(crate) fn command(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mercuriale"));
-    command.args(arguments).env("DATABASE_URL", url).stdin(Stdio::null());
+    command
+        .args(arguments)
+        .env("DATABASE_URL", url)
+        .env("MERCURIALE_JWT_SECRET", JWT_SECRET)
+        .stdin(Stdio::null());
     command
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use mercuriale::access::{Authority, Role};
 use mercuriale::bus::Hub;
 use mercuriale::cache::MemoryCache;
 use mercuriale::domain::refresh::Rules;
@@ -10,13 +11,14 @@ use mercuriale::http::{Http, router};
 use mercuriale::pricing::Pricing;
 use mercuriale::sources::refresh::{Refresher, Report};
 use mercuriale::sources::{ListEnd, Overrides, csv_list};
+use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, Response};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::Database;
+use crate::support::{Database, TENANT, authority, token};
 
 /// The starter lists in the order in which the program loads them.
 const STARTER: [&str; 7] = [
@@ -33,7 +35,9 @@ const STARTER: [&str; 7] = [
 pub(crate) struct Service {
     pub(crate) database: Database,
     pub(crate) url: String,
+    /// Sends the token of an administrator with each request.
     pub(crate) client: reqwest::Client,
+    pub(crate) authority: Authority,
     refresher: Refresher,
     serving: tokio::task::JoinHandle<()>,
 }
@@ -69,6 +73,11 @@ impl Refused {
 impl Service {
     /// A service over an empty ledger.
     pub(crate) async fn new() -> Self {
+        Self::with_authority(authority().await).await
+    }
+
+    /// The same, which takes the tokens of an authority.
+    pub(crate) async fn with_authority(authority: Authority) -> Self {
         let database = Database::new().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -77,6 +86,7 @@ impl Service {
             pricing,
             pool: database.pool.clone(),
             hub: Hub::spawn(database.pool.clone()),
+            authority: authority.clone(),
             stopping: CancellationToken::new(),
         });
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
@@ -90,7 +100,13 @@ impl Service {
         };
         // Another test may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { database, url, client: reqwest::Client::new(), refresher, serving }
+        let client = client_with(&token(&authority, TENANT, Role::Admin));
+        Self { database, url, client, authority, refresher, serving }
+    }
+
+    /// Sends the token of a member of a tenant with each request.
+    pub(crate) fn client_of(&self, tenant: &str, role: Role) -> reqwest::Client {
+        client_with(&token(&self.authority, tenant, role))
     }
 
     /// A service over the starter lists.
@@ -170,6 +186,14 @@ impl Service {
     pub(crate) async fn estimate_refused(&self, body: impl Into<reqwest::Body>) -> Refused {
         refused(self.calculate(body).await).await
     }
+}
+
+/// Sends a token with each request.
+fn client_with(token: &str) -> reqwest::Client {
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).expect("a header");
+    bearer.set_sensitive(true);
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
+    reqwest::Client::builder().default_headers(headers).build().expect("a client")
 }
 
 /// Checks what every problem document has.

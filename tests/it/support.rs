@@ -1,11 +1,32 @@
 //! A database for each test, made from a template that is migrated and projected once.
 
+use std::time::Duration;
+
+use mercuriale::access::{Authority, JwtSettings, Principal, Role, TokenSecret};
 use mercuriale::domain::event::NewEvent;
 use mercuriale::ledger::{self, Append, AppendError, Appended, Appender, Origin, Outcome};
 use mercuriale::projections::Engine;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
+
+/// Tenant and subject of the requests of tests that do not say otherwise.
+pub(crate) const TENANT: &str = "acme";
+pub(crate) const SUBJECT: &str = "tester";
+/// What tests sign tokens with.
+pub(crate) const JWT_SECRET: &str = "a secret that only the tests know, and long enough";
+
+/// An authority that takes tokens signed with the tests' secret, and nothing else.
+pub(crate) async fn authority() -> Authority {
+    let secret = TokenSecret::configured(JWT_SECRET).expect("long enough");
+    Authority::open(&secret, JwtSettings::default()).await.expect("an authority")
+}
+
+/// A token of a member of a tenant.
+pub(crate) fn token(authority: &Authority, tenant: &str, role: Role) -> String {
+    let principal = Principal::new(tenant, SUBJECT, role).expect("a principal");
+    authority.issue(&principal, Duration::from_hours(1)).0
+}
 
 const VARIABLE: &str = "MERCURIALE_TEST_DATABASE_URL";
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();

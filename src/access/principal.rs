@@ -1,0 +1,211 @@
+//! Principals, roles, permissions.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::domain::event::SHARED_TENANT;
+use crate::ledger::Origin;
+
+/// The longest name of a tenant, in bytes.
+const MAX_TENANT_BYTES: usize = 100;
+/// The longest name of a subject, in bytes.
+const MAX_SUBJECT_BYTES: usize = 200;
+
+/// What a route needs, beside a valid token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Reads shared prices and what belongs to the tenant, and calculates without saving.
+    Read,
+    /// Writes what belongs to the tenant: sessions, overrides, proposals, estimates.
+    Work,
+    /// Reads what is about the service or the ledger as a whole: proofs and metrics.
+    Audit,
+    /// Changes what belongs to everybody (refreshes, policy, proposals decided), and manages keys and users.
+    Administer,
+}
+
+/// What a principal is to its tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads and calculates.
+    Viewer,
+    /// Also saves and proposes.
+    Analyst,
+    /// May do everything.
+    Admin,
+    /// Reads everything, also proofs, and writes nothing.
+    Auditor,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Analyst, Self::Admin, Self::Auditor];
+
+    /// As claims and the command line write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Analyst => "analyst",
+            Self::Admin => "admin",
+            Self::Auditor => "auditor",
+        }
+    }
+
+    /// Whether the role has a permission.
+    pub fn may(self, permission: Permission) -> bool {
+        match permission {
+            Permission::Read => true,
+            Permission::Work => matches!(self, Self::Analyst | Self::Admin),
+            Permission::Audit => matches!(self, Self::Auditor | Self::Admin),
+            Permission::Administer => self == Self::Admin,
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for Role {
+    type Err = InvalidPrincipal;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPrincipal> {
+        Self::ALL.into_iter().find(|role| role.name() == text).ok_or_else(|| {
+            let text: String = text.chars().take(MAX_TENANT_BYTES).collect();
+            InvalidPrincipal(format!("{text:?} is not a role: viewer, analyst, admin or auditor"))
+        })
+    }
+}
+
+/// Why there can be no such principal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidPrincipal(String);
+
+/// Who asks, for which tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// Whose sessions, overrides, proposals and estimates it sees. Never the tenant of what belongs to everybody.
+    pub tenant: Arc<str>,
+    /// Its name within the tenant.
+    pub subject: Arc<str>,
+    /// What it may do.
+    pub role: Role,
+    /// When its token ends; streams end with it.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Principal {
+    /// A principal with well-formed names.
+    ///
+    /// # Errors
+    /// The tenant or the subject is empty, too long, holds characters that it may not, or is reserved.
+    pub fn new(tenant: &str, subject: &str, role: Role) -> Result<Self, InvalidPrincipal> {
+        Ok(Self {
+            tenant: tenant_checked(tenant)?.into(),
+            subject: subject_checked(subject)?.into(),
+            role,
+            expires_at: None,
+        })
+    }
+
+    /// The origin of events about what belongs to its tenant.
+    pub fn origin(&self, correlation_id: Uuid) -> Origin {
+        Origin {
+            actor: format!("user:{}", self.subject).into(),
+            tenant: Arc::clone(&self.tenant),
+            correlation_id,
+            causation_id: None,
+        }
+    }
+
+    /// The origin of events about what belongs to everybody; subjects of two tenants may have one name, so the actor
+    /// names the tenant too.
+    pub fn shared_origin(&self, correlation_id: Uuid) -> Origin {
+        Origin::shared(&self.shared_actor(), correlation_id)
+    }
+
+    /// The actor of [`Self::shared_origin`].
+    pub fn shared_actor(&self) -> String {
+        format!("user:{}/{}", self.tenant, self.subject)
+    }
+}
+
+/// A well-formed name of a tenant.
+///
+/// # Errors
+/// It is empty, too long, holds other characters than letters, digits and `._:-`, or means everybody.
+pub(super) fn tenant_checked(tenant: &str) -> Result<&str, InvalidPrincipal> {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    if tenant.is_empty() || tenant.len() > MAX_TENANT_BYTES || !tenant.bytes().all(is_of_name) {
+        return Err(InvalidPrincipal(format!(
+            "the tenant needs 1 to {MAX_TENANT_BYTES} letters, digits or any of . _ : -"
+        )));
+    }
+    if tenant == SHARED_TENANT {
+        let text =
+            format!("the tenant {SHARED_TENANT:?} means everybody and has no members; choose another name");
+        return Err(InvalidPrincipal(text));
+    }
+    Ok(tenant)
+}
+
+fn subject_checked(subject: &str) -> Result<&str, InvalidPrincipal> {
+    if subject.is_empty() || subject.len() > MAX_SUBJECT_BYTES || subject.chars().any(char::is_control) {
+        return Err(InvalidPrincipal(format!(
+            "the subject needs 1 to {MAX_SUBJECT_BYTES} bytes without control characters"
+        )));
+    }
+    Ok(subject)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_may_what_the_readme_says() {
+        use Permission::{Administer, Audit, Read, Work};
+        for (role, permissions) in [
+            (Role::Viewer, &[Read][..]),
+            (Role::Analyst, &[Read, Work]),
+            (Role::Admin, &[Read, Work, Audit, Administer]),
+            (Role::Auditor, &[Read, Audit]),
+        ] {
+            for permission in [Read, Work, Audit, Administer] {
+                assert_eq!(role.may(permission), permissions.contains(&permission), "{role} {permission:?}");
+            }
+            assert_eq!(role.name().parse(), Ok(role));
+        }
+        assert!("Admin".parse::<Role>().is_err());
+    }
+
+    #[test]
+    fn names_that_could_be_mistaken_are_refused() {
+        assert!(Principal::new("acme.eu:1_a-b", "ada@example.org", Role::Viewer).is_ok());
+        for tenant in ["", "shared", "a/b", "a b", "é", &"a".repeat(101)] {
+            assert!(Principal::new(tenant, "ada", Role::Viewer).is_err(), "{tenant:?}");
+        }
+        for subject in ["", "a\u{0}b", "a\nb", &"a".repeat(201)] {
+            assert!(Principal::new("acme", subject, Role::Viewer).is_err(), "{subject:?}");
+        }
+    }
+
+    #[test]
+    fn the_actor_of_a_shared_event_names_the_tenant() {
+        let ada = Principal::new("acme", "ada", Role::Admin).expect("a principal");
+        let id = Uuid::nil();
+        assert_eq!((&*ada.origin(id).actor, &*ada.origin(id).tenant), ("user:ada", "acme"));
+        assert_eq!(
+            (&*ada.shared_origin(id).actor, &*ada.shared_origin(id).tenant),
+            ("user:acme/ada", "shared")
+        );
+    }
+}

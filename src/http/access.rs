@@ -1,0 +1,83 @@
+//! The guard before each route, and who asks, for its handler.
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::problem::{Problem, ProblemType};
+use crate::access::{AccessError, Authority, Permission, Principal, Role};
+
+/// Lets a request pass if its token is good and its role has the permission.
+pub(super) async fn guard(
+    State((authority, permission)): State<(Authority, Permission)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match admitted(&authority, permission, request.headers()).await {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn admitted(
+    authority: &Authority,
+    permission: Permission,
+    headers: &HeaderMap,
+) -> Result<Principal, Problem> {
+    let principal = authority.verify(bearer(headers)?).await.map_err(|error| match error {
+        AccessError::Refused(detail) => {
+            unauthenticated(detail, r#"Bearer realm="mercuriale", error="invalid_token""#)
+        }
+        AccessError::Unavailable(cause) => {
+            tracing::error!(%cause, "tokens cannot be verified");
+            Problem::new(
+                ProblemType::Unavailable,
+                "tokens cannot be verified for the moment; try again later",
+            )
+        }
+    })?;
+    if principal.role.may(permission) {
+        return Ok(principal);
+    }
+    let able: Vec<&str> = Role::ALL.into_iter().filter(|role| role.may(permission)).map(Role::name).collect();
+    let detail = format!("this needs the role {}; the token's is {}", able.join(" or "), principal.role);
+    let challenge = r#"Bearer realm="mercuriale", error="insufficient_scope""#;
+    Err(Problem::new(ProblemType::Forbidden, detail)
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge)))
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750, 2.1); tokens in URLs end up in logs and are not read.
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let missing = |detail: &str| unauthenticated(detail, r#"Bearer realm="mercuriale""#);
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Err(missing("send a token: Authorization: Bearer TOKEN; `mercuriale token issue` makes one"));
+    };
+    let token = value.to_str().ok().and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    match (token, values.next()) {
+        (Some(token), None) if !token.is_empty() => Ok(token),
+        _ => Err(missing("the Authorization header has to be one, of the form: Bearer TOKEN")),
+    }
+}
+
+fn unauthenticated(detail: impl Into<String>, challenge: &'static str) -> Problem {
+    Problem::new(ProblemType::Unauthenticated, detail)
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Principal {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // Only a route that needs nothing could lack it, and there is nobody to ask for there.
+        parts.extensions.get().cloned().ok_or_else(|| unauthenticated("send a token", "Bearer"))
+    }
+}
