@@ -9,20 +9,17 @@ use anyhow::Context as _;
 use axum::body::Bytes;
 use axum::routing::post;
 use axum::{Json, Router};
-use mercuriale::access::{Authority, JwtSettings, Principal, Role, TokenSecret};
-use mercuriale::bus::Hub;
 use mercuriale::cache::{MemoryCache, PriceCache, RedisCache};
 use mercuriale::domain::estimate::request_parse;
-use mercuriale::http::{Http, router};
 use mercuriale::ledger::{self, BulkAppend, Origin};
 use mercuriale::pricing::Pricing;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::made_up;
 use crate::server::Server;
+use crate::service::{Service, serve};
 use crate::table::{Goal, Table, median};
 
 const CONNECTIONS: usize = 64;
@@ -38,10 +35,6 @@ pub(crate) async fn measure(server: &Server, table: &mut Table) -> anyhow::Resul
     bulk.append((1..=PRICES).map(made_up::listed).collect()).await?;
     bulk.commit().await?;
 
-    let secret = TokenSecret::configured("only for the time of this benchmark")?;
-    let authority = Authority::open(&secret, JwtSettings::default()).await.map_err(anyhow::Error::msg)?;
-    let principal = Principal::new("bench", "bench", Role::Viewer)?;
-    let (token, _) = authority.issue(&principal, Duration::from_hours(1));
     let body = request();
     let parsed = request_parse(&body)?;
     let mut levels: Vec<(&str, Vec<Arc<dyn PriceCache>>)> =
@@ -65,14 +58,8 @@ pub(crate) async fn measure(server: &Server, table: &mut Table) -> anyhow::Resul
                 async move { answer.map(Json).map_err(|invalid| invalid.to_string()) }
             }),
         );
-        let service = router(Http {
-            pricing,
-            pool: pool.clone(),
-            hub: Hub::spawn(pool.clone()),
-            authority: authority.clone(),
-            stopping: CancellationToken::new(),
-        });
-        let (limit, measured) = (serve(only_coding).await?, serve(service).await?);
+        let limit = serve(only_coding).await?;
+        let Service { address: measured, token } = Service::start(pool.clone(), pricing).await?;
         let mut rates = Vec::new();
         for _ in 0..ROUNDS {
             rates.push((load(&measured, &token, &body).await?, load(&limit, &token, &body).await?));
@@ -100,13 +87,6 @@ fn request() -> Vec<u8> {
         })
         .collect();
     serde_json::to_vec(&serde_json::json!({ "name": "bench", "lines": lines })).expect("JSON")
-}
-
-async fn serve(app: Router) -> anyhow::Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?.to_string();
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    Ok(address)
 }
 
 /// Answers a second, over connections that ask again as soon as they are answered.

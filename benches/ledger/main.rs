@@ -9,11 +9,14 @@
 mod appends;
 mod bulk;
 mod estimates;
+mod latency;
+mod live;
 mod machine;
 mod made_up;
 mod rebuild;
 mod refresh;
 mod server;
+mod service;
 mod table;
 
 use std::path::Path;
@@ -23,7 +26,7 @@ use anyhow::Context as _;
 use self::server::Server;
 use self::table::Table;
 
-const FIGURES: [&str; 5] = ["appends", "bulk", "estimates", "rebuild", "refresh"];
+const FIGURES: [&str; 7] = ["appends", "bulk", "estimates", "latency", "live", "rebuild", "refresh"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -58,6 +61,12 @@ async fn measure(server: &Server, folder: &Path, is_wanted: impl Fn(&str) -> boo
     }
     if is_wanted("estimates") {
         estimates::measure(server, &mut table).await?;
+    }
+    if is_wanted("latency") {
+        latency::measure(server, &mut table).await?;
+    }
+    if is_wanted("live") {
+        live::measure(server, folder, &mut table).await?;
     }
     if is_wanted("rebuild") {
         rebuild::measure(server, &mut table).await?;

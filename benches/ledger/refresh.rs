@@ -42,7 +42,7 @@ const TERMS: [(&str, &str, &str, &str, bool); 11] = [
 
 pub(crate) async fn measure(server: &Server, folder: &Path, table: &mut Table) -> anyhow::Result<()> {
     let file = folder.join("index.json");
-    write_list(&file)?;
+    write_list(&file, SKUS)?;
     let pool = server.ledger("refresh").await?;
     let url = server.url("refresh");
     let listed_at = Utc::now() - Duration::days(10);
@@ -152,13 +152,23 @@ fn input(file: &Path, observed_at: Option<DateTime<Utc>>) -> ListInput {
 }
 
 async fn refresh(url: &str, file: &Path, observed_at: DateTime<Utc>) -> anyhow::Result<Report> {
-    let pool = ledger::connect(url, 10).await?;
-    let refresher = Refresher {
+    refresh_file(&refresher(ledger::connect(url, 10).await?), file, observed_at).await
+}
+
+pub(crate) fn refresher(pool: sqlx::PgPool) -> Refresher {
+    Refresher {
         appender: Appender::spawn(pool.clone()),
         pool,
         rules: Rules::default(),
         actor: Arc::from("bench"),
-    };
+    }
+}
+
+pub(crate) async fn refresh_file(
+    refresher: &Refresher,
+    file: &Path,
+    observed_at: DateTime<Utc>,
+) -> anyhow::Result<Report> {
     let input = input(file, Some(observed_at));
     Ok(refresher
         .refresh("aws-bulk", vec!["index.json".to_owned()], move |sink| read_list(&input, sink))
@@ -182,36 +192,36 @@ impl ListSink for Nothing {
     }
 }
 
-/// A list laid out as AWS's, with a space of indentation a level.
-fn write_list(file: &Path) -> anyhow::Result<()> {
+/// A list laid out as AWS's, with a space of indentation a level; 19 prices a SKU.
+pub(crate) fn write_list(file: &Path, skus: i64) -> anyhow::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, std::fs::File::create(file)?);
     writeln!(
         out,
         "{{\n \"formatVersion\": \"v1.0\",\n \"disclaimer\": \"\",\n \"offerCode\": \"AmazonEC2\",\n \
          \"version\": \"20250327204525\",\n \"publicationDate\": \"2025-03-27T20:45:25Z\",\n \"products\": {{"
     )?;
-    for number in 1..=SKUS {
+    for number in 1..=skus {
         let sku = made_up::sku(number);
         let mut attributes = made_up::attributes(number);
         attributes.insert("regionCode".to_owned(), "eu-west-3".to_owned());
         let product = serde_json::json!({
             "sku": sku, "productFamily": "Compute Instance", "attributes": attributes,
         });
-        let comma = if number < SKUS { "," } else { "" };
+        let comma = if number < skus { "," } else { "" };
         writeln!(out, "  \"{sku}\": {}{comma}", serde_json::to_string_pretty(&product)?)?;
     }
     writeln!(out, " }},\n \"terms\": {{\n  \"OnDemand\": {{")?;
-    for number in 1..=SKUS {
+    for number in 1..=skus {
         let sku = made_up::sku(number);
-        let comma = if number < SKUS { "," } else { "" };
+        let comma = if number < skus { "," } else { "" };
         writeln!(out, "   \"{sku}\": {{")?;
         term(&mut out, &sku, number, ("JRTCKXETXF", "", "", "", false))?;
         writeln!(out, "\n   }}{comma}")?;
     }
     writeln!(out, "  }},\n  \"Reserved\": {{")?;
-    for number in 1..=SKUS {
+    for number in 1..=skus {
         let sku = made_up::sku(number);
-        let comma = if number < SKUS { "," } else { "" };
+        let comma = if number < skus { "," } else { "" };
         writeln!(out, "   \"{sku}\": {{")?;
         for (index, reserved) in TERMS.into_iter().enumerate() {
             term(&mut out, &sku, number, reserved)?;

@@ -57,7 +57,12 @@ impl Display for Table {
 
 /// The middle one; of an even number the lower of the two.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
+    percentile(&values.into_iter().collect::<Vec<_>>(), 50)
+}
+
+/// The smallest value that `part` of a hundred do not exceed.
+pub(crate) fn percentile(values: &[f64], part: usize) -> f64 {
+    let mut values = values.to_vec();
     values.sort_unstable_by(f64::total_cmp);
-    values[(values.len() - 1) / 2]
+    values[(values.len() * part).div_ceil(100) - 1]
 }

@@ -1,5 +1,6 @@
 //! The shared cache: exact, shared, and never in the way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use mercuriale::ledger;
 use mercuriale::pricing::Pricing;
 use rust_decimal::Decimal;
 use sqlx::Connection as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
 use crate::servers::{Nats, Redis};
@@ -152,6 +154,65 @@ async fn replicas_share_rates_and_a_move_empties_its_place_alone() {
     // Another ledger that shares the Redis sees nothing of it.
     let stranger = replica(&database, &test_redis(), Uuid::new_v4());
     assert_eq!(sources(&ask(&stranger, &request).await), [ServedFrom::Postgres; 3]);
+}
+
+/// A way to a server on which everything takes a millisecond longer; returns its port.
+async fn slowed(port: u16) -> u16 {
+    async fn copy(mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::OwnedWriteHalf) {
+        let mut buffer = [0; 16 << 10];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if to.write_all(&buffer[..length]).await.is_err() {
+                return;
+            }
+        }
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let slow = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("connects");
+            let ((from_client, to_client), (from_server, to_server)) =
+                (client.into_split(), server.into_split());
+            tokio::spawn(copy(from_client, to_server));
+            tokio::spawn(copy(from_server, to_client));
+        }
+    });
+    slow
+}
+
+/// Commands that a Redis has carried out so far, by name.
+async fn commands(connection: &mut redis::aio::MultiplexedConnection) -> BTreeMap<String, u64> {
+    let text: String =
+        redis::cmd("INFO").arg("commandstats").query_async(connection).await.expect("statistics");
+    let count = |line: &str| {
+        let (name, figures) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((name.to_owned(), figures.split(',').next()?.parse().ok()?))
+    };
+    text.lines().filter_map(count).filter(|(name, _)| name != "info").collect()
+}
+
+#[tokio::test]
+async fn an_estimate_asks_a_slow_redis_once() {
+    let database = Database::new().await;
+    database.append((1..=20).map(|id| listed(id, "1")).collect()).await.expect("appends");
+    let redis = Redis::start(None).await;
+    let url = format!("redis://127.0.0.1:{}", slowed(redis.port).await);
+    let ledger_id = Uuid::new_v4();
+    let request = request(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    ask(&replica(&database, &url, ledger_id), &request).await;
+    // Another replica has nothing in memory. Its first request connects, which takes commands of its own.
+    let other = replica(&database, &url, ledger_id);
+    assert_eq!(sources(&ask(&other, &self::request(&[1])).await), [ServedFrom::Redis]);
+    let client = redis::Client::open(redis.url()).expect("a URL");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("connects");
+    let before = commands(&mut connection).await;
+    let answer = ask(&other, &request).await;
+    assert_eq!(sources(&answer)[0], ServedFrom::Memory);
+    assert_eq!(sources(&answer)[1..], [ServedFrom::Redis; 9]);
+    let mut expected = before;
+    *expected.get_mut("mget").expect("it was asked") += 1;
+    assert_eq!(commands(&mut connection).await, expected);
 }
 
 #[tokio::test]
