@@ -13,9 +13,12 @@ use mercuriale::access::{Authority, JwtSettings, Principal, Role, TokenSecret};
 use mercuriale::bus::Hub;
 use mercuriale::cache::{MemoryCache, PriceCache, RedisCache};
 use mercuriale::domain::estimate::request_parse;
+use mercuriale::domain::refresh::Rules;
 use mercuriale::http::{Http, router};
-use mercuriale::ledger::{self, BulkAppend, Origin};
+use mercuriale::ledger::{self, Appender, BulkAppend, Origin};
 use mercuriale::pricing::Pricing;
+use mercuriale::sources::live::{Limits, Live, OnDemand};
+use mercuriale::sources::refresh::Refresher;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +45,12 @@ pub(crate) async fn measure(server: &Server, table: &mut Table) -> anyhow::Resul
     let authority = Authority::open(&secret, JwtSettings::default()).await.map_err(anyhow::Error::msg)?;
     let principal = Principal::new("bench", "bench", Role::Viewer)?;
     let (token, _) = authority.issue(&principal, Duration::from_hours(1));
+    let refresher = Refresher {
+        pool: pool.clone(),
+        appender: Appender::spawn(pool.clone()),
+        rules: Rules::default(),
+        actor: Arc::from("bench"),
+    };
     let body = request();
     let parsed = request_parse(&body)?;
     let mut levels: Vec<(&str, Vec<Arc<dyn PriceCache>>)> =
@@ -64,6 +73,8 @@ pub(crate) async fn measure(server: &Server, table: &mut Table) -> anyhow::Resul
             pricing,
             pool: pool.clone(),
             hub: Hub::spawn(pool.clone()),
+            refresher: refresher.clone(),
+            on_demand: OnDemand::new(Live::new(refresher.clone(), Limits::default())?, Vec::new()),
             authority: authority.clone(),
             stopping: CancellationToken::new(),
         });

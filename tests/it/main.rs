@@ -1,6 +1,7 @@
 //! Tests against real servers. `make test` starts them; a missing one is a failure, not a skip.
 
 mod access;
+mod administer;
 mod bus;
 mod cache;
 mod cli;
