@@ -87,7 +87,7 @@ pub(super) async fn serve(
         hub: Hub::spawn(app.pool.clone()),
         refresher,
         on_demand,
-        authority,
+        authority: authority.with_keys(app.pool.clone()),
         stopping: stopping.clone(),
     };
     let mut bus = app.spawn_bus().await?;

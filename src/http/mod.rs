@@ -7,6 +7,7 @@ mod body;
 mod estimates;
 mod events;
 mod health;
+mod keys;
 mod page;
 mod policy;
 mod prices;
@@ -21,7 +22,7 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -87,6 +88,8 @@ fn routes() -> Vec<(Needs, &'static str, MethodRouter<Http>)> {
         (read, "/v1/events/stream", get(events::stream)),
         (read, "/v1/discount-policy", get(policy::show)),
         (admin, "/v1/discount-policy", put(policy::set)),
+        (admin, "/v1/api-keys", get(keys::list).post(keys::create)),
+        (admin, "/v1/api-keys/{key_id}", delete(keys::revoke)),
         (open, "/healthz", get(health::alive)),
         (open, "/readyz", get(health::ready)),
         (audit, "/metrics", get(health::metrics)),

@@ -10,6 +10,7 @@ mod estimates;
 mod events;
 mod freshness;
 mod http;
+mod keys;
 mod ledger;
 mod lists;
 mod live_aws;

@@ -103,7 +103,7 @@ impl Service {
             hub: Hub::spawn(database.pool.clone()),
             refresher: refresher.clone(),
             on_demand: OnDemand::new(live, targets),
-            authority: authority.clone(),
+            authority: authority.clone().with_keys(database.pool.clone()),
             stopping: CancellationToken::new(),
         });
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
