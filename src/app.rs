@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 
-use crate::bus::{INVALIDATED_SUBJECT, Invalidated, Relay};
+use crate::bus::{Relay, notices};
 use crate::cache::{MemoryCache, PriceCache, RedisCache, RedisError};
 use crate::config::Config;
 use crate::embedded::{EmbeddedError, EmbeddedPostgres};
@@ -131,7 +130,7 @@ impl App {
         let mut caches: Vec<Arc<dyn PriceCache>> = vec![memory.clone()];
         if let Some(url) = &config.redis_url {
             let ledger_id = ledger::id(&pool).await?;
-            caches.push(Arc::new(RedisCache::new(url, ledger_id, config.cache_ttl)?));
+            caches.push(Arc::new(RedisCache::new(url, ledger_id, config.cache_ttl, config.redis_timeout)?));
         }
         Ok((pool, engine, memory, caches))
     }
@@ -176,7 +175,8 @@ impl App {
         let client = options.connect(url).await.map_err(|error| AppError::Nats(error.to_string()))?;
         let ledger_id = ledger::id(&self.pool).await?;
         tasks.spawn(Relay::new(self.pool.clone(), client.clone(), ledger_id).run());
-        tasks.spawn(forget_moved(client, Arc::clone(&self.memory)));
+        let memory = Arc::clone(&self.memory);
+        tasks.spawn(notices(client, move |places| memory.forget(places)));
         Ok(tasks)
     }
 
@@ -190,15 +190,5 @@ impl App {
             embedded.leave().await?;
         }
         Ok(())
-    }
-}
-
-/// Drops from memory what the notices of invalidation name. Answers are validated without it; it frees the memory.
-async fn forget_moved(client: async_nats::Client, memory: Arc<MemoryCache>) {
-    let Ok(mut notices) = client.subscribe(INVALIDATED_SUBJECT).await else { return };
-    while let Some(notice) = notices.next().await {
-        if let Ok(Invalidated { places, .. }) = serde_json::from_slice(&notice.payload) {
-            memory.forget(&places);
-        }
     }
 }

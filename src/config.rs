@@ -83,6 +83,10 @@ pub struct Config {
     #[arg(long, env = "MERCURIALE_CACHE_TTL", default_value = "8h", value_parser = duration, global = true)]
     pub cache_ttl: Duration,
 
+    /// How long Redis may take to answer before PostgreSQL is asked instead
+    #[arg(long, env = "MERCURIALE_REDIS_TIMEOUT", default_value = "100ms", value_parser = patience, global = true)]
+    pub redis_timeout: Duration,
+
     /// Rates kept in memory for estimates, some 2 kB each
     #[arg(long, env = "MERCURIALE_CACHED_RATES", default_value_t = 50_000, global = true)]
     pub cached_rates: usize,
@@ -127,6 +131,15 @@ fn duration(text: &str) -> Result<Duration, String> {
         humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 8h or 90s"))?;
     if duration < Duration::from_secs(1) {
         return Err("at least a second is needed".to_owned());
+    }
+    Ok(duration)
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    let duration =
+        humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 100ms or 2s"))?;
+    if duration < Duration::from_millis(1) {
+        return Err("at least a millisecond is needed".to_owned());
     }
     Ok(duration)
 }

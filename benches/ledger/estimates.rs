@@ -56,7 +56,12 @@ pub(crate) async fn measure(server: &Server, table: &mut Table) -> anyhow::Resul
     let mut levels: Vec<(&str, Vec<Arc<dyn PriceCache>>)> =
         vec![("memory", vec![Arc::new(MemoryCache::new(1_000))])];
     if let Ok(url) = std::env::var("MERCURIALE_TEST_REDIS_URL") {
-        let redis = RedisCache::new(&url, ledger::id(&pool).await?, Duration::from_mins(10))?;
+        let redis = RedisCache::new(
+            &url,
+            ledger::id(&pool).await?,
+            Duration::from_mins(10),
+            Duration::from_millis(100),
+        )?;
         levels.push(("memory and Redis", vec![Arc::new(MemoryCache::new(1_000)), Arc::new(redis)]));
     }
     for (name, caches) in levels {

@@ -27,12 +27,14 @@ set state = split_part(e.event_type, '.', 2),
     unlisted_segments = d.unlisted_segments,
     source_version = d.source_version,
     etag = d.etag,
+    research = d.research,
     position = e.position
 from events e
 cross join lateral json_to_record(e.data) as d (
     scope text, observed_at timestamptz, complete boolean, reason text, content_sha256 text, observed bigint,
     listed bigint, changed bigint, unchanged bigint, within_threshold bigint, not_observed bigint, withdrawn bigint,
-    relisted bigint, not_observed_ids int8multirange, unlisted_segments text[], source_version text, etag text
+    relisted bigint, not_observed_ids int8multirange, unlisted_segments text[], source_version text, etag text,
+    research jsonb
 )
 where e.position > from_position and e.position <= to_position
   and e.event_type in ('refresh.completed', 'refresh.failed', 'refresh.quarantined')

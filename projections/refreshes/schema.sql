@@ -23,6 +23,7 @@ create table refreshes (
     unlisted_segments  text[],
     source_version     text        collate "C",
     etag               text        collate "C",
+    research           jsonb,
     released_at        timestamptz,
     released_by        text,
     position           bigint      not null,

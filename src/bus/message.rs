@@ -2,6 +2,7 @@
 
 use async_nats::HeaderMap;
 use chrono::SecondsFormat;
+use futures_util::StreamExt as _;
 use uuid::Uuid;
 
 use crate::ledger::Event;
@@ -22,6 +23,17 @@ pub struct Invalidated {
     pub places: Vec<String>,
     /// Whether the discount policy changed.
     pub policy: bool,
+}
+
+/// Calls `forget` with the places that each notice names, as long as the client lives. Answers are validated without
+/// notices; they free memory, so one that is lost does no harm.
+pub async fn notices(client: async_nats::Client, forget: impl Fn(&[String])) {
+    let Ok(mut notices) = client.subscribe(INVALIDATED_SUBJECT).await else { return };
+    while let Some(notice) = notices.next().await {
+        if let Ok(Invalidated { places, .. }) = serde_json::from_slice(&notice.payload) {
+            forget(&places);
+        }
+    }
 }
 
 /// Subject of an event: `mercuriale.event.<event_type>`, for price events followed by provider, service and region.

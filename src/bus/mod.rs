@@ -8,5 +8,5 @@ mod message;
 mod relay;
 
 pub use hub::{Announced, Hub, PricePlace, Wanted};
-pub use message::{EVENT_SUBJECTS, INVALIDATED_SUBJECT, Invalidated, STREAM, subject};
+pub use message::{EVENT_SUBJECTS, INVALIDATED_SUBJECT, Invalidated, STREAM, notices, subject};
 pub use relay::{Relay, RelayError};

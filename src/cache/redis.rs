@@ -15,8 +15,6 @@ use crate::domain::selection::Selection;
 
 /// Part of every key; changes with the form of entries, so that versions of the program do not read each other's.
 const VERSION: &str = "v1";
-/// How long one command may take. PostgreSQL answers in less than a Redis that is in trouble.
-const RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
 const CONNECTION_TIMEOUT: Duration = Duration::from_millis(500);
 /// Failures in a row that open the breaker.
 const FAILURES_UNTIL_OPEN: u32 = 3;
@@ -40,6 +38,7 @@ pub struct RedisCache {
     connection: ConnectionManager,
     prefix: String,
     ttl: Duration,
+    timeout: Duration,
     breaker: Breaker,
 }
 
@@ -50,18 +49,19 @@ impl std::fmt::Debug for RedisCache {
 }
 
 impl RedisCache {
-    /// A cache for one ledger; connects when it is first used, and again whenever the connection is lost.
+    /// A cache for one ledger; connects when it is first used, and again whenever the connection is lost. Entries are
+    /// kept for `ttl`, and a command that takes longer than `timeout` is a miss.
     ///
     /// # Errors
     /// The URL is none of Redis.
-    pub fn new(url: &str, ledger_id: Uuid, ttl: Duration) -> Result<Self, RedisError> {
+    pub fn new(url: &str, ledger_id: Uuid, ttl: Duration, timeout: Duration) -> Result<Self, RedisError> {
         let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_response_timeout(Some(timeout))
             .set_connection_timeout(Some(CONNECTION_TIMEOUT))
             .set_number_of_retries(1);
         let connection = ConnectionManager::new_lazy_with_config(redis::Client::open(url)?, config)?;
         let prefix = format!("mercuriale:{VERSION}:{}", ledger_id.simple());
-        Ok(Self { connection, prefix, ttl, breaker: Breaker::new() })
+        Ok(Self { connection, prefix, ttl, timeout, breaker: Breaker::new() })
     }
 
     fn key(&self, key: &RateKey) -> String {
@@ -74,7 +74,7 @@ impl RedisCache {
             return None;
         }
         let mut connection = self.connection.clone();
-        let outcome = tokio::time::timeout(RESPONSE_TIMEOUT, command.query_async(&mut connection)).await;
+        let outcome = tokio::time::timeout(self.timeout, command.query_async(&mut connection)).await;
         match outcome {
             Ok(Ok(value)) => {
                 self.breaker.succeeded();
@@ -128,7 +128,7 @@ impl PriceCache for RedisCache {
             }
             let mut connection = self.connection.clone();
             let stored = pipeline.query_async::<()>(&mut connection);
-            match tokio::time::timeout(RESPONSE_TIMEOUT, stored).await {
+            match tokio::time::timeout(self.timeout, stored).await {
                 Ok(Ok(())) => self.breaker.succeeded(),
                 Ok(Err(error)) => self.breaker.failed(&error),
                 Err(elapsed) => self.breaker.failed(&elapsed),

@@ -29,6 +29,8 @@ pub const PRICE_CHANGED: &str = "price.changed";
 pub const PRICE_WITHDRAWN: &str = "price.withdrawn";
 /// A withdrawn price is offered again.
 pub const PRICE_RELISTED: &str = "price.relisted";
+/// Somebody suggests an official price to the administrator; stream `proposal/<uuid>`.
+pub const PROPOSAL_SUBMITTED: &str = "proposal.submitted";
 /// The administrator set the discount rates; stream `policy/discount`.
 pub const DISCOUNT_POLICY_SET: &str = "discount_policy.set";
 
@@ -89,6 +91,11 @@ pub fn price_stream(price_id: i64) -> String {
 /// Name of a refresh's stream.
 pub fn refresh_stream(refresh_id: Uuid) -> String {
     format!("refresh/{refresh_id}")
+}
+
+/// Name of a proposal's stream.
+pub fn proposal_stream(proposal_id: Uuid) -> String {
+    format!("proposal/{proposal_id}")
 }
 
 /// Stream of the discount policy.
@@ -234,6 +241,60 @@ pub struct RefreshOutcome<'a> {
     /// The `ETag` of the list as it was fetched, where there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etag: Option<&'a str>,
+    /// Where a language model was asked: what it cost, and what became of its answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub research: Option<&'a Research>,
+}
+
+/// What asking a language model took in one run, and what became of what it said beside the observations.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Research {
+    /// Answers that were given, whether they could be used or not.
+    pub answers: u64,
+    /// Tokens sent.
+    pub input_tokens: u64,
+    /// Tokens received.
+    pub output_tokens: u64,
+    /// What the answers cost, in the currency in which the endpoint or the configuration counts; absent where neither
+    /// says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Decimal>,
+    /// Prices that the plan said to look up.
+    pub planned: u64,
+    /// Prices looked up and not found.
+    pub not_found: u64,
+    /// Proposals submitted; one that was submitted before, at the same official price, is not submitted again.
+    pub proposed: u64,
+    /// What was neither observed nor proposed, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedPrice>,
+    /// Why the run ended before everything planned was looked up: budget, time, or an endpoint that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+}
+
+/// Of [`Research`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedPrice {
+    /// Its key, or what the model gave for one.
+    pub key: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Payload of [`PROPOSAL_SUBMITTED`].
+#[derive(Debug, Clone, Serialize)]
+pub struct ProposalSubmitted<'a> {
+    /// 1.
+    pub v: u8,
+    /// The price.
+    pub price_id: i64,
+    /// What its official amount should be.
+    pub amount: Decimal,
+    /// Why, in the words of the author.
+    pub justification: &'a str,
+    /// What shows it: a URL, and below it a quotation. Text from outside, to be shown as such.
+    pub evidence: &'a str,
 }
 
 /// Payload of [`REFRESH_FAILED`].
@@ -245,4 +306,7 @@ pub struct RefreshFailed<'a> {
     pub source: &'a str,
     /// What went wrong, with file, line and item.
     pub reason: &'a str,
+    /// As in [`RefreshOutcome`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub research: Option<&'a Research>,
 }

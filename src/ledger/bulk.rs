@@ -59,6 +59,11 @@ impl<'c> BulkAppend<'c> {
         &mut self.transaction
     }
 
+    /// Who appends, and why.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// Changes why the following events happen.
     pub fn set_origin(&mut self, origin: Origin) {
         self.origin = origin;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use sqlx::PgConnection;
 
+use super::flight::Choice;
 use super::lookup::{self, MAX_CANDIDATES, line_key, place};
 use super::position::{Standing, policy_as_of};
-use super::{Pricing, PricingError};
+use super::{Pricing, PricingError, snapshot};
 use crate::cache::{CachedRate, RateKey};
 use crate::domain::arithmetic::{CostError, Estimate, ServedFrom, estimate_sum, line_cost};
 use crate::domain::discounts::DiscountPolicy;
@@ -32,6 +33,8 @@ pub enum EstimateError {
 
 /// A line's rate and where it was read.
 type Rate = (Arc<Selection>, ServedFrom);
+/// The same where a line may mean no price.
+type Found = (Choice, ServedFrom);
 
 /// Rates by line, and the position at which all of them hold.
 struct Resolved {
@@ -91,7 +94,9 @@ impl Pricing {
 
     async fn resolve_now(&self, request: &EstimateRequest) -> Result<Resolved, EstimateError> {
         self.positions.catch_up().await.map_err(PricingError::from)?;
-        let keys = self.positions.with_standing(|standing| rate_keys(standing, request));
+        let keys: Vec<RateKey> = self
+            .positions
+            .with_standing(|standing| request.lines.iter().map(|line| rate_key(standing, line)).collect());
         let cached = self.cached_rates(request, &keys).await;
         // A cached rate may be younger than the standing that was waited for, never than the one known now: position
         // and policy are taken where the rates are validated.
@@ -105,7 +110,7 @@ impl Pricing {
         });
         match resolved {
             Some(resolved) => Ok(resolved),
-            None => self.resolve_missing(request, &keys, &cached).await,
+            None => self.resolve_missing(request, &cached).await,
         }
     }
 
@@ -140,35 +145,37 @@ impl Pricing {
         cached
     }
 
-    /// Some lines are not cached, or no longer valid: reads them, and validates the others, in one snapshot.
+    /// Some lines are not cached, or no longer valid: reads them, and validates the others at the position of that read.
     async fn resolve_missing(
         &self,
         request: &EstimateRequest,
-        keys: &[RateKey],
         cached: &[Option<CachedRate>],
     ) -> Result<Resolved, EstimateError> {
-        let mut transaction = self.snapshot().await?;
-        let (position, policy) = self.positions.learn(&mut transaction).await.map_err(PricingError::from)?;
-        let mut rates: Vec<Option<Rate>> =
-            self.positions.with_standing(|standing| valid_rates(standing, request, cached).collect());
-        let lines: Vec<&str> = keys.iter().map(|key| key.line.as_str()).collect();
-        let read = self.read_rates(&mut transaction, request, &lines, &mut rates, None).await?;
-        transaction.rollback().await.map_err(PricingError::from)?;
-        // An entry's namespace must be that of its snapshot: where prices have moved since, it is not kept.
-        let entries: Vec<(RateKey, CachedRate)> = self.positions.with_standing(|standing| {
-            let current = rate_keys(standing, request).into_iter().zip(&request.lines);
-            let kept = current.filter(|(_, line)| standing.holds(&place(line), position));
-            kept.filter_map(|(key, _)| {
-                let selection = Arc::clone(read.get(key.line.as_str())?);
-                Some((key, CachedRate { selection, read_at: position, served_from: ServedFrom::Postgres }))
-            })
-            .collect()
-        });
-        for cache in &self.caches {
-            cache.put(&entries).await;
+        let nothing = vec![None; cached.len()];
+        // A cached rate may have moved by the time of the read. Then all lines are read at once, with none to validate.
+        for cached in [cached, &nothing] {
+            let missing = self.positions.with_standing(|standing| {
+                let valid = request.lines.iter().zip(valid_rates(standing, request, cached));
+                valid.filter(|(_, rate)| rate.is_none()).map(|(line, _)| line.clone()).collect()
+            });
+            let flight = self.flights.read(missing).await.map_err(PricingError::from)?;
+            let found: Option<Vec<Found>> = self.positions.with_standing(|standing| {
+                let valid = request.lines.iter().zip(valid_rates(standing, request, cached));
+                let found = valid.map(|(line, rate)| match rate {
+                    Some((selection, served_from)) => Some((Ok(selection), served_from)),
+                    None => Some((flight.choices.get(&line_key(line))?.clone(), ServedFrom::Postgres)),
+                });
+                found.collect()
+            });
+            if let Some(found) = found {
+                return Ok(Resolved {
+                    rates: self.answerable(request, found).await?,
+                    position: flight.position,
+                    policy: Arc::clone(&flight.policy),
+                });
+            }
         }
-        let rates = rates.into_iter().map(|rate| rate.expect("read_rates fills every line")).collect();
-        Ok(Resolved { rates, position, policy: Arc::new(policy) })
+        unreachable!("the second read has all lines")
     }
 
     async fn resolve_as_of(
@@ -176,87 +183,40 @@ impl Pricing {
         request: &EstimateRequest,
         as_of: DateTime<Utc>,
     ) -> Result<Resolved, EstimateError> {
-        let keys: Vec<String> = request.lines.iter().map(line_key).collect();
-        let mut transaction = self.snapshot().await?;
+        let mut transaction = snapshot(&self.pool, &self.engine).await?;
         let position = crate::ledger::head(&mut *transaction).await.map_err(PricingError::from)?;
         let policy = policy_as_of(&mut *transaction, Some(as_of)).await.map_err(PricingError::from)?;
-        let mut rates = vec![None; request.lines.len()];
-        let lines: Vec<&str> = keys.iter().map(String::as_str).collect();
-        self.read_rates(&mut transaction, request, &lines, &mut rates, Some(as_of)).await?;
-        transaction.rollback().await.map_err(PricingError::from)?;
-        let rates = rates.into_iter().map(|rate| rate.expect("read_rates fills every line")).collect();
-        Ok(Resolved { rates, position, policy: Arc::new(policy) })
-    }
-
-    /// A snapshot in which the search model knows every price that the ledger lists.
-    pub(super) async fn snapshot(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, PricingError> {
-        loop {
-            let mut transaction =
-                self.pool.begin_with("begin isolation level repeatable read read only").await?;
-            let behind: bool = sqlx::query_scalar(include_str!("sql/search_behind.sql"))
-                .fetch_one(&mut *transaction)
-                .await?;
-            if !behind {
-                return Ok(transaction);
-            }
-            transaction.rollback().await?;
-            self.engine.catch_up("price_search", i64::MAX).await?;
-        }
-    }
-
-    /// Fills the lines that have no rate yet, one query for all of them, and returns what was read, by key.
-    async fn read_rates<'k>(
-        &self,
-        connection: &mut PgConnection,
-        request: &EstimateRequest,
-        keys: &[&'k str],
-        rates: &mut [Option<Rate>],
-        as_of: Option<DateTime<Utc>>,
-    ) -> Result<HashMap<&'k str, Arc<Selection>>, EstimateError> {
-        let mut first: HashMap<&str, usize> = HashMap::new();
+        let mut first: HashMap<String, usize> = HashMap::new();
         let mut asked = Vec::new();
-        for (index, key) in keys.iter().enumerate().filter(|(index, _)| rates[*index].is_none()) {
-            first.entry(key).or_insert_with(|| {
-                asked.push(index);
+        for line in &request.lines {
+            first.entry(line_key(line)).or_insert_with(|| {
+                asked.push(line);
                 asked.len() - 1
             });
         }
-        let lines: Vec<&RequestLine> = asked.iter().map(|&index| &request.lines[index]).collect();
-        let meant = lookup::candidates(connection, &lines, as_of).await?;
-        let chosen: Vec<Result<Arc<Selection>, SelectionError>> = lines
-            .iter()
-            .zip(&meant)
-            .map(|(line, meant)| {
-                if meant.candidates.len() >= MAX_CANDIDATES {
-                    let resource = line.resource.clone();
-                    return Err(SelectionError::TooMany { resource, limit: MAX_CANDIDATES });
-                }
-                let mut attributes = Cow::Borrowed(&line.attributes);
-                if let Some((name, value)) = &meant.identity {
-                    attributes.to_mut().insert((*name).to_owned(), value.clone());
-                }
-                let query = Query {
-                    resource: &line.resource,
-                    attributes: &attributes,
-                    pricing_model: line.pricing_model,
-                    pricing_basis: line.pricing_basis,
-                };
-                price_select(&meant.candidates, &query).map(Arc::new)
-            })
-            .collect();
+        let choices = rate_choose(&mut transaction, &asked, Some(as_of)).await?;
+        transaction.rollback().await.map_err(PricingError::from)?;
+        let found = |line| (choices[first[&line_key(line)]].clone(), ServedFrom::Postgres);
+        let found = request.lines.iter().map(found).collect();
+        Ok(Resolved { rates: self.answerable(request, found).await?, position, policy: Arc::new(policy) })
+    }
+
+    /// The rates, if every line has one.
+    async fn answerable(
+        &self,
+        request: &EstimateRequest,
+        found: Vec<Found>,
+    ) -> Result<Vec<Rate>, EstimateError> {
+        let mut rates = Vec::with_capacity(found.len());
         let mut problems = Vec::new();
         let mut total = 0;
-        for (index, key) in keys.iter().enumerate() {
-            if rates[index].is_some() {
-                continue;
-            }
-            match &chosen[first[*key]] {
-                Ok(selection) => rates[index] = Some((Arc::clone(selection), ServedFrom::Postgres)),
+        for (index, (line, (choice, served_from))) in request.lines.iter().zip(found).enumerate() {
+            match choice {
+                Ok(selection) => rates.push((selection, served_from)),
                 Err(error) => {
                     total += 1;
                     if problems.len() < MAX_PROBLEMS {
-                        let line = &request.lines[index];
-                        problems.push(selection_problem(connection, index, line, error, as_of).await?);
+                        problems.push(self.selection_problem(index, line, &error, request.as_of).await?);
                     }
                 }
             }
@@ -264,11 +224,73 @@ impl Pricing {
         if total > 0 {
             return Err(EstimateError::Unanswerable(InvalidRequest { problems, total }));
         }
-        Ok(first
-            .into_iter()
-            .filter_map(|(key, place)| Some((key, chosen[place].as_ref().ok()?.clone())))
-            .collect())
+        Ok(rates)
     }
+
+    async fn selection_problem(
+        &self,
+        index: usize,
+        line: &RequestLine,
+        error: &SelectionError,
+        as_of: Option<DateTime<Utc>>,
+    ) -> Result<Problem, PricingError> {
+        let (field, remedy) = match error {
+            SelectionError::NoCandidates { .. } => {
+                ("resource", lookup::nearest(&mut *self.pool.acquire().await?, line, as_of).await?)
+            }
+            SelectionError::TooMany { .. } => {
+                ("resource", "name the SKU, the rate code or the price id instead".to_owned())
+            }
+            SelectionError::UnknownAttribute { .. } | SelectionError::NoSuchValue { .. } => {
+                ("attributes", "give one of those, or leave the attribute out".to_owned())
+            }
+            SelectionError::Ambiguous { candidates, .. } => {
+                let ids: Vec<String> =
+                    candidates.iter().map(|candidate| candidate.price_id.to_string()).collect();
+                (
+                    "resource",
+                    format!(
+                        "add an attribute that tells them apart, or give a price id ({})",
+                        ids.join(", ")
+                    ),
+                )
+            }
+            _ => ("resource", "see `mercuriale prices search` for the prices there are".to_owned()),
+        };
+        Ok(Problem {
+            place: format!("/lines/{index}/{field}"),
+            label: Some(line.label.clone()),
+            message: error.to_string(),
+            remedy,
+        })
+    }
+}
+
+/// What each line means, in their order, in force now or as of a time.
+pub(super) async fn rate_choose(
+    connection: &mut PgConnection,
+    lines: &[&RequestLine],
+    as_of: Option<DateTime<Utc>>,
+) -> Result<Vec<Choice>, PricingError> {
+    let meant = lookup::candidates(connection, lines, as_of).await?;
+    let choose = |(line, meant): (&&RequestLine, &lookup::Meant)| {
+        if meant.candidates.len() >= MAX_CANDIDATES {
+            let resource = line.resource.clone();
+            return Err(Arc::new(SelectionError::TooMany { resource, limit: MAX_CANDIDATES }));
+        }
+        let mut attributes = Cow::Borrowed(&line.attributes);
+        if let Some((name, value)) = &meant.identity {
+            attributes.to_mut().insert((*name).to_owned(), value.clone());
+        }
+        let query = Query {
+            resource: &line.resource,
+            attributes: &attributes,
+            pricing_model: line.pricing_model,
+            pricing_basis: line.pricing_basis,
+        };
+        price_select(&meant.candidates, &query).map(Arc::new).map_err(Arc::new)
+    };
+    Ok(lines.iter().zip(&meant).map(choose).collect())
 }
 
 /// Counts where the rates of an estimate were read.
@@ -281,13 +303,10 @@ fn count_sources(rates: &[Rate]) {
     }
 }
 
-/// What each line is cached under.
-fn rate_keys(standing: &Standing, request: &EstimateRequest) -> Vec<RateKey> {
-    let key = |line| {
-        let place = place(line);
-        RateKey { line: line_key(line), namespace: format!("{place}@{}", standing.moved(&place)) }
-    };
-    request.lines.iter().map(key).collect()
+/// What a line is cached under.
+pub(super) fn rate_key(standing: &Standing, line: &RequestLine) -> RateKey {
+    let place = place(line);
+    RateKey { line: line_key(line), namespace: format!("{place}@{}", standing.moved(&place)) }
 }
 
 /// What is cached of each line and still holds.
@@ -301,39 +320,6 @@ fn valid_rates<'a>(
         standing
             .holds(&place(line), cached.read_at)
             .then(|| (Arc::clone(&cached.selection), cached.served_from))
-    })
-}
-
-async fn selection_problem(
-    connection: &mut PgConnection,
-    index: usize,
-    line: &RequestLine,
-    error: &SelectionError,
-    as_of: Option<DateTime<Utc>>,
-) -> Result<Problem, PricingError> {
-    let (field, remedy) = match error {
-        SelectionError::NoCandidates { .. } => ("resource", lookup::nearest(connection, line, as_of).await?),
-        SelectionError::TooMany { .. } => {
-            ("resource", "name the SKU, the rate code or the price id instead".to_owned())
-        }
-        SelectionError::UnknownAttribute { .. } | SelectionError::NoSuchValue { .. } => {
-            ("attributes", "give one of those, or leave the attribute out".to_owned())
-        }
-        SelectionError::Ambiguous { candidates, .. } => {
-            let ids: Vec<String> =
-                candidates.iter().map(|candidate| candidate.price_id.to_string()).collect();
-            (
-                "resource",
-                format!("add an attribute that tells them apart, or give a price id ({})", ids.join(", ")),
-            )
-        }
-        _ => ("resource", "see `mercuriale prices search` for the prices there are".to_owned()),
-    };
-    Ok(Problem {
-        place: format!("/lines/{index}/{field}"),
-        label: Some(line.label.clone()),
-        message: error.to_string(),
-        remedy,
     })
 }
 

@@ -5,6 +5,7 @@
 //! request arrived, once for all requests that wait at that moment (`position.rs`).
 
 mod estimate;
+mod flight;
 mod listing;
 mod lookup;
 mod policy;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 
+use self::flight::Flights;
 use self::position::Positions;
 use crate::cache::PriceCache;
 use crate::domain::discounts::DiscountPolicy;
@@ -30,6 +32,7 @@ pub struct Pricing {
     pool: PgPool,
     engine: Engine,
     positions: Positions,
+    flights: Flights,
     /// Nearest first.
     caches: Vec<Arc<dyn PriceCache>>,
 }
@@ -43,6 +46,9 @@ pub enum PricingError {
     /// The position of the ledger could not be read; all who waited for that read share the cause.
     #[error("the position of the ledger could not be read: {0}")]
     Standing(#[from] Arc<sqlx::Error>),
+    /// A read of the database failed; all who waited for it share the cause.
+    #[error(transparent)]
+    Flight(#[from] Arc<PricingError>),
     /// The search model could not be brought up to date.
     #[error(transparent)]
     Projection(#[from] ProjectionError),
@@ -57,6 +63,7 @@ impl PricingError {
         let error = match self {
             Self::Database(error) | Self::Projection(ProjectionError::Apply { source: error, .. }) => error,
             Self::Standing(error) => error,
+            Self::Flight(error) => return error.is_unavailable(),
             Self::Projection(ProjectionError::Unknown { .. }) | Self::Inconsistent(_) => return false,
         };
         match error {
@@ -73,7 +80,9 @@ impl PricingError {
 impl Pricing {
     /// Answers from this database; caches are asked in their order.
     pub fn new(pool: PgPool, caches: Vec<Arc<dyn PriceCache>>) -> Self {
-        Self { engine: Engine::new(pool.clone()), positions: Positions::spawn(pool.clone()), pool, caches }
+        let (engine, positions) = (Engine::new(pool.clone()), Positions::spawn(pool.clone()));
+        let flights = Flights::spawn(pool.clone(), engine.clone(), positions.clone(), caches.clone());
+        Self { pool, engine, positions, flights, caches }
     }
 
     /// The discount policy in force.
@@ -82,5 +91,22 @@ impl Pricing {
     /// The database failed.
     pub async fn discount_policy(&self) -> Result<DiscountPolicy, PricingError> {
         Ok(position::policy_as_of(&self.pool, None).await?)
+    }
+}
+
+/// A snapshot in which the search model knows every price that the ledger lists.
+async fn snapshot(
+    pool: &PgPool,
+    engine: &Engine,
+) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, PricingError> {
+    loop {
+        let mut transaction = pool.begin_with("begin isolation level repeatable read read only").await?;
+        let behind: bool =
+            sqlx::query_scalar(include_str!("sql/search_behind.sql")).fetch_one(&mut *transaction).await?;
+        if !behind {
+            return Ok(transaction);
+        }
+        transaction.rollback().await?;
+        engine.catch_up("price_search", i64::MAX).await?;
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::listing::ListingRow;
-use super::{Pricing, PricingError};
+use super::{Pricing, PricingError, snapshot};
 use crate::domain::price::Listing;
 use crate::ledger::segments;
 
@@ -139,7 +139,7 @@ impl Pricing {
         after: i64,
         limit: i64,
     ) -> Result<Page<PriceRow>, PricingError> {
-        let mut snapshot = self.snapshot().await?;
+        let mut snapshot = snapshot(&self.pool, &self.engine).await?;
         let rows: Vec<StoredPrice> = sqlx::query_as(include_str!("sql/prices.sql"))
             .bind(&filter.provider)
             .bind(&filter.service)
@@ -160,7 +160,7 @@ impl Pricing {
     /// # Errors
     /// The database failed.
     pub async fn price_get(&self, price_id: i64) -> Result<Option<PriceRow>, PricingError> {
-        let mut snapshot = self.snapshot().await?;
+        let mut snapshot = snapshot(&self.pool, &self.engine).await?;
         let row: Option<StoredPrice> = sqlx::query_as(include_str!("sql/price.sql"))
             .bind(price_id)
             .fetch_optional(&mut *snapshot)

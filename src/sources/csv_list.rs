@@ -6,11 +6,12 @@ use chrono::{DateTime, Utc};
 use csv::StringRecord;
 
 use crate::domain::money::parse_price;
-use crate::domain::price::{AzureKey, MAX_ATTRIBUTES, Validity, aws_key, azure_key, generic_key};
+use crate::domain::price::{MAX_ATTRIBUTES, Validity};
 
+use super::named::Named;
 use super::read::{Progress, Tracked, peek};
-use super::text::{check_currency, check_start, check_text, malformed, read_error, shown, tier, time};
-use super::{ListError, ListHeader, ListSink, Overrides, Place, Price, aws, azure};
+use super::text::{check_start, check_text, malformed, read_error, shown, tier, time};
+use super::{ListError, ListHeader, ListSink, Overrides, Place, Price};
 
 /// The scope of a list that names none.
 const DEFAULT_SCOPE: &str = "csv";
@@ -247,30 +248,25 @@ fn send(
     for (column, name, _) in COLUMNS {
         check_text(get(column)).map_err(|message| failed(name, message))?;
     }
-    for column in [Column::Service, Column::SkuId, Column::SkuPriceId, Column::Unit] {
-        if get(column).is_empty() {
-            return Err(failed(title(column), "is empty".to_owned()));
-        }
-    }
-    let provider = get(Column::Provider);
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if provider.is_empty() || !provider.bytes().all(plain) {
-        let message = format!("{} is not a name of small letters, digits and hyphens", shown(provider));
-        return Err(failed(title(Column::Provider), message));
-    }
-    let currency = get(Column::Currency);
-    check_currency(currency).map_err(|message| failed(title(Column::Currency), message))?;
+    let region = match get(Column::Region) {
+        "" => "global",
+        region => region,
+    };
+    let named = Named {
+        provider: get(Column::Provider),
+        service: get(Column::Service),
+        region,
+        sku_id: get(Column::SkuId),
+        sku_price_id,
+        unit: get(Column::Unit),
+        currency: get(Column::Currency),
+    };
+    named.check().map_err(|(title, message)| failed(title, message))?;
     let amount =
         parse_price(get(Column::Amount)).map_err(|error| failed(title(Column::Amount), error.to_string()))?;
     let (from, to) = (get(Column::TierFrom), get(Column::TierTo));
     let (tier_from, _) = tier(from, "").map_err(|message| failed(title(Column::TierFrom), message))?;
     let (_, tier_to) = tier(from, to).map_err(|message| failed(title(Column::TierTo), message))?;
-    let region = match get(Column::Region) {
-        "" => "global",
-        region => region,
-    };
-    let service = get(Column::Service);
-
     let mut attributes: Vec<(&str, &str)> = Vec::with_capacity(titles.attributes.len() + 3);
     for (index, name) in &titles.attributes {
         check_text(&row[*index]).map_err(|message| failed(&format!("attr:{name}"), message))?;
@@ -282,37 +278,8 @@ fn send(
         let found = titles.attributes.iter().find(|(_, name)| name == wanted);
         found.map_or("", |(index, _)| &row[*index])
     };
-    let (key, derived) = match provider {
-        "aws" => {
-            let term = aws::offer_term_code(sku_price_id).ok_or_else(|| {
-                failed(title(Column::SkuPriceId), "is not a rate code such as SKU.OFFERTERM.RATE".to_owned())
-            })?;
-            let key = aws_key(service, sku_price_id, currency);
-            (key, [Some(("termType", "OnDemand")), Some(("offerTermCode", term))])
-        }
-        "azure" => {
-            for name in ["productId", "type"] {
-                if value_of(name).is_empty() {
-                    return Err(failed(
-                        &format!("attr:{name}"),
-                        "is needed to identify an Azure price".to_owned(),
-                    ));
-                }
-            }
-            let key = azure_key(&AzureKey {
-                meter_id: sku_price_id,
-                sku_id: get(Column::SkuId),
-                product_id: value_of("productId"),
-                price_type: value_of("type"),
-                reservation_term: value_of("reservationTerm"),
-                tier_minimum_units: tier_from,
-                region,
-                currency,
-            });
-            (key, azure::derived_attributes(service, value_of))
-        }
-        _ => (generic_key(provider, service, region, sku_price_id, tier_from, currency), [None, None]),
-    };
+    let (key, derived) =
+        named.identify(tier_from, value_of).map_err(|(title, message)| failed(&title, message))?;
     for (name, value) in derived.into_iter().flatten() {
         if value_of(name).is_empty() {
             attributes.push((name, value));
@@ -323,13 +290,13 @@ fn send(
     }
     sink.price(&Price {
         key: &key,
-        provider,
-        service,
-        region: Some(region),
-        sku_id: get(Column::SkuId),
+        provider: named.provider,
+        service: named.service,
+        region: Some(named.region),
+        sku_id: named.sku_id,
         sku_price_id,
-        unit: get(Column::Unit),
-        currency,
+        unit: named.unit,
+        currency: named.currency,
         tier_from,
         tier_to,
         amount,

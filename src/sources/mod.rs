@@ -7,6 +7,8 @@ pub mod aws;
 pub mod azure;
 pub mod csv_list;
 pub mod live;
+mod llm;
+mod named;
 mod plan;
 mod read;
 pub mod refresh;
@@ -19,7 +21,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
-use crate::domain::price::Validity;
+use crate::domain::price::{Listing, Validity};
 
 pub use plan::plan;
 pub use read::{MAX_LIST_BYTES, read_list};
@@ -75,6 +77,33 @@ pub struct Price<'a> {
     pub attributes: &'a [(&'a str, &'a str)],
     /// Where it stands, for error messages.
     pub place: &'a Place<'a>,
+}
+
+impl<'a> Price<'a> {
+    /// A price on which nothing but its amount is new, with the attributes to list it with.
+    fn of_listing(
+        listing: &'a Listing,
+        amount: Decimal,
+        attributes: &'a [(&'a str, &'a str)],
+        place: &'a Place<'a>,
+    ) -> Self {
+        Self {
+            key: &listing.key,
+            provider: &listing.provider,
+            service: &listing.service,
+            region: Some(&listing.region),
+            sku_id: &listing.sku_id,
+            sku_price_id: &listing.sku_price_id,
+            unit: &listing.unit,
+            currency: &listing.currency,
+            tier_from: listing.tier_from,
+            tier_to: listing.tier_to,
+            amount,
+            validity: Validity::default(),
+            attributes,
+            place,
+        }
+    }
 }
 
 /// A place in a list.

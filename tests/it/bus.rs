@@ -1,7 +1,6 @@
 //! The relay to NATS: every event once and in order, whatever is killed meanwhile.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use async_nats::jetstream;
@@ -11,65 +10,8 @@ use mercuriale::domain::event::NewEvent;
 use mercuriale::ledger;
 use uuid::Uuid;
 
+use crate::servers::Nats;
 use crate::support::{Database, listed, moved};
-
-/// A NATS of the test's own, to be killed.
-struct Nats {
-    process: Child,
-    port: u16,
-    store: tempfile::TempDir,
-}
-
-impl Nats {
-    async fn start() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
-        let store = tempfile::tempdir().expect("a folder");
-        let nats = Self { process: Self::spawn(port, &store), port, store };
-        nats.listening().await;
-        nats
-    }
-
-    fn spawn(port: u16, store: &tempfile::TempDir) -> Child {
-        Command::new("nats-server")
-            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
-            .arg(store.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nats-server is installed: run `make test`, which installs what tests need")
-    }
-
-    async fn listening(&self) {
-        tokio::time::timeout(Duration::from_secs(20), async {
-            while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await
-        .expect("NATS listens in time");
-    }
-
-    async fn restart(&mut self) {
-        self.process.kill().expect("kills");
-        self.process.wait().expect("ends");
-        self.process = Self::spawn(self.port, &self.store);
-        self.listening().await;
-    }
-
-    async fn client(&self) -> async_nats::Client {
-        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
-        options.connect(format!("nats://127.0.0.1:{}", self.port)).await.expect("connects")
-    }
-}
-
-impl Drop for Nats {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 async fn relay(database: &Database, nats: &Nats) -> tokio::task::JoinHandle<()> {
     let ledger_id = ledger::id(&database.pool).await.expect("reads");

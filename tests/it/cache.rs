@@ -1,71 +1,31 @@
 //! The shared cache: exact, shared, and never in the way.
 
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
-use mercuriale::cache::{MemoryCache, PriceCache, RedisCache};
+use futures_util::future::BoxFuture;
+use mercuriale::bus::{Relay, notices};
+use mercuriale::cache::{CachedRate, MemoryCache, PriceCache, RateKey, RedisCache};
 use mercuriale::domain::arithmetic::{Estimate, ServedFrom};
 use mercuriale::domain::estimate::{EstimateRequest, request_parse};
 use mercuriale::ledger;
 use mercuriale::pricing::Pricing;
 use rust_decimal::Decimal;
+use sqlx::Connection as _;
 use uuid::Uuid;
 
+use crate::servers::{Nats, Redis};
 use crate::support::{Database, listed, moved};
 
 const TTL: Duration = Duration::from_hours(1);
-
-/// A Redis of the test's own, to be killed.
-struct Redis {
-    process: Child,
-    port: u16,
-}
-
-impl Redis {
-    async fn start(port: Option<u16>) -> Self {
-        let port = port.unwrap_or_else(|| {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-            listener.local_addr().expect("an address").port()
-        });
-        let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed: run `make test`, which installs what tests need");
-        let redis = Self { process, port };
-        tokio::time::timeout(Duration::from_secs(20), async {
-            while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await
-        .expect("Redis listens in time");
-        redis
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().expect("kills");
-        self.process.wait().expect("ends");
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+/// For tests in which Redis has to answer, however busy the machine is.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A process's way to answer: a memory of its own, and the shared cache.
 fn replica(database: &Database, url: &str, ledger_id: Uuid) -> Pricing {
-    let redis = RedisCache::new(url, ledger_id, TTL).expect("a URL");
+    let redis = RedisCache::new(url, ledger_id, TTL, PATIENCE).expect("a URL");
     let caches: Vec<Arc<dyn PriceCache>> = vec![Arc::new(MemoryCache::new(1_000)), Arc::new(redis)];
     Pricing::new(database.pool.clone(), caches)
 }
@@ -100,6 +60,68 @@ fn test_redis() -> String {
     std::env::var("MERCURIALE_TEST_REDIS_URL").expect(
         "MERCURIALE_TEST_REDIS_URL is not set: run `make test`, which starts the servers that tests need",
     )
+}
+
+/// Counts how often rates were looked up and kept.
+#[derive(Debug)]
+struct Counting {
+    cache: MemoryCache,
+    looked_up: AtomicU64,
+    kept: AtomicU64,
+}
+
+impl PriceCache for Counting {
+    fn get<'a>(&'a self, keys: &'a [RateKey]) -> BoxFuture<'a, Vec<Option<CachedRate>>> {
+        self.looked_up.fetch_add(1, Ordering::Relaxed);
+        self.cache.get(keys)
+    }
+
+    fn put<'a>(&'a self, entries: &'a [(RateKey, CachedRate)]) -> BoxFuture<'a, ()> {
+        self.kept.fetch_add(entries.len() as u64, Ordering::Relaxed);
+        self.cache.put(entries)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_miss_a_rate_at_once_share_the_read_of_it() {
+    const REQUESTS: u64 = 200;
+    let database = Database::new().await;
+    database.append((1..=9).map(|id| listed(id, "1")).collect()).await.expect("appends");
+    let cache = Arc::new(Counting {
+        cache: MemoryCache::new(100),
+        looked_up: AtomicU64::new(0),
+        kept: AtomicU64::new(0),
+    });
+    let pricing = Pricing::new(database.pool.clone(), vec![cache.clone()]);
+    // The model that lines are looked up in is there, and then it cannot be read for a while.
+    ask(&pricing, &request(&[9])).await;
+    let mut owner = database.owner().await;
+    let mut transaction = owner.begin().await.expect("begins");
+    sqlx::raw_sql("lock table price_search.prices in access exclusive mode")
+        .execute(&mut *transaction)
+        .await
+        .expect("locks");
+    let waiting: Vec<_> = (0..REQUESTS)
+        .map(|number| {
+            let pricing = pricing.clone();
+            // One of them cannot be answered, which is nobody else's business.
+            let request = request(if number == 7 { &[1, 2, 77] } else { &[1, 2, 3] });
+            tokio::spawn(async move { pricing.estimate_calculate(&request, Utc::now()).await })
+        })
+        .collect();
+    while cache.looked_up.load(Ordering::Relaxed) < 1 + REQUESTS {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    transaction.rollback().await.expect("ends");
+    for (number, answer) in waiting.into_iter().enumerate() {
+        match answer.await.expect("ends") {
+            Ok(answer) => assert_eq!(prices(&answer), ["1", "1", "1"]),
+            Err(error) => assert!(number == 7 && error.to_string().contains("sku-77"), "{error}"),
+        }
+    }
+    // Three rates a read, and one read before.
+    let reads = (cache.kept.load(Ordering::Relaxed) - 1) / 3;
+    assert!(reads < REQUESTS / 4, "{reads} reads");
 }
 
 #[tokio::test]
@@ -189,8 +211,9 @@ async fn redis_is_killed_and_restarted_under_load_and_no_request_fails() {
             let (answers, from_redis) = (Arc::clone(&answers), Arc::clone(&from_redis));
             tokio::spawn(async move {
                 let request = request(&[1, 2, 3]);
-                let shared: Arc<dyn PriceCache> =
-                    Arc::new(RedisCache::new(&url, ledger_id, TTL).expect("a URL"));
+                let shared: Arc<dyn PriceCache> = Arc::new(
+                    RedisCache::new(&url, ledger_id, TTL, Duration::from_millis(100)).expect("a URL"),
+                );
                 while !stop.load(Ordering::Relaxed) {
                     // No memory: every answer asks Redis, or would.
                     let pricing =
@@ -237,8 +260,9 @@ async fn redis_is_killed_and_restarted_under_load_and_no_request_fails() {
     drop(redis);
 }
 
-/// One replica changes prices as fast as it can, another answers with warm caches; every answer is what the ledger says
-/// at the position it claims, and claims no position older than the last commit before it was asked.
+/// One replica changes prices as fast as it can, others answer with warm caches; every answer is what the ledger says at
+/// the position it claims, and claims no position older than the last commit before it was asked. Meanwhile the shared
+/// cache is lost, and so is the NATS that tells the replicas what to forget.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answer_is_stale() {
     const ANSWERS: u64 = 100_000;
@@ -269,7 +293,17 @@ async fn no_answer_is_stale() {
             }
         })
     };
-    let replicas = [replica(&database, &redis.url(), ledger_id), replica(&database, &redis.url(), ledger_id)];
+    let mut nats = Nats::start().await;
+    let relay = Relay::new(database.pool.clone(), nats.client().await, ledger_id);
+    let mut bus = tokio::task::JoinSet::new();
+    bus.spawn(relay.run());
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        let memory = Arc::new(MemoryCache::new(1_000));
+        let redis = RedisCache::new(&redis.url(), ledger_id, TTL, Duration::from_millis(100)).expect("a URL");
+        replicas.push(Pricing::new(database.pool.clone(), vec![memory.clone(), Arc::new(redis)]));
+        bus.spawn(notices(nats.client().await, move |places| memory.forget(places)));
+    }
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             let pricing = replicas[usize::try_from(client % 2).expect("small")].clone();
@@ -289,10 +323,12 @@ async fn no_answer_is_stale() {
             })
         })
         .collect();
-    // Halfway, the shared cache goes and comes back empty.
+    // The shared cache goes and comes back empty; NATS goes and stays away.
     tokio::time::sleep(Duration::from_secs(2)).await;
     redis.kill();
     let redis = Redis::start(Some(redis.port)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    nats.kill();
     let mut seen = Vec::new();
     for client in clients {
         seen.extend(client.await.expect("no request failed"));

@@ -8,6 +8,7 @@ use reqwest::Url;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::super::llm::{Assignment, Section};
 use super::super::text::{check_currency, check_text, shown};
 
 /// The largest file that is read.
@@ -38,7 +39,11 @@ pub struct Target {
 pub(super) enum List {
     Aws { offer: String, region: String },
     Azure { filter: Option<String>, currency: String },
+    Llm(Arc<Assignment>),
 }
+
+/// What is wrong, and at which byte.
+pub(in crate::sources) type Wrong = (usize, String);
 
 /// Why the sources are not usable.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +80,7 @@ struct File {
 enum Kind {
     Aws,
     Azure,
+    Llm,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,10 +93,9 @@ struct Source {
     regions: Option<Spanned<Vec<Spanned<String>>>>,
     filters: Option<Spanned<Vec<Spanned<String>>>>,
     currency: Option<Spanned<String>>,
+    scope: Option<Spanned<String>>,
+    llm: Option<Spanned<Section>>,
 }
-
-/// What is wrong, and at which byte.
-type Wrong = (usize, String);
 
 /// Reads and checks the file.
 ///
@@ -129,10 +134,11 @@ fn parse(text: &str) -> Result<Vec<Target>, Wrong> {
         if !names.insert(name) {
             return Err((source.name.span().start, format!("two sources are named {name}")));
         }
-        let base_url = base_url(source)?;
+        let base_url = base_url(source, at)?;
         let lists = match source.kind {
             Kind::Aws => aws(source, at)?,
             Kind::Azure => azure(source)?,
+            Kind::Llm => vec![llm(source, at)?],
         };
         let shared: Arc<str> = name.into();
         targets.extend(lists.into_iter().map(|(scope, list)| Target {
@@ -169,13 +175,18 @@ fn is_code(text: &str, max_bytes: usize) -> bool {
     !text.is_empty() && text.len() <= max_bytes && !text.starts_with('.') && text.bytes().all(allowed)
 }
 
-fn base_url(source: &Source) -> Result<Url, Wrong> {
+fn base_url(source: &Source, at: usize) -> Result<Url, Wrong> {
     let default = match source.kind {
         Kind::Aws => AWS_URL,
         Kind::Azure => AZURE_URL,
+        Kind::Llm if source.base_url.is_none() => {
+            let message = "an llm source needs base_url, such as https://openrouter.ai/api/v1";
+            return Err((at, message.to_owned()));
+        }
+        Kind::Llm => "",
     };
     let (at, text) =
-        source.base_url.as_ref().map_or((0, default), |url| (url.span().start, url.get_ref().as_str()));
+        source.base_url.as_ref().map_or((at, default), |url| (url.span().start, url.get_ref().as_str()));
     // The text is not repeated: it may hold a password.
     let wrong = |message: &str| Err((at, format!("base_url {message}")));
     let Ok(url) = Url::parse(text.trim_end_matches('/')) else {
@@ -203,6 +214,7 @@ fn refuse<T>(key: &str, value: Option<&Spanned<T>>, kind: &str) -> Result<(), Wr
 fn aws(source: &Source, at: usize) -> Result<Vec<(String, List)>, Wrong> {
     refuse("filters", source.filters.as_ref(), "azure")?;
     refuse("currency", source.currency.as_ref(), "azure")?;
+    refuse_llm(source)?;
     let offers = codes("offers", source.offers.as_ref(), at, r#"["AmazonEC2"]"#)?;
     let regions = codes("regions", source.regions.as_ref(), at, r#"["eu-west-3"]"#)?;
     let mut lists = Vec::new();
@@ -213,6 +225,36 @@ fn aws(source: &Source, at: usize) -> Result<Vec<(String, List)>, Wrong> {
         }
     }
     Ok(lists)
+}
+
+fn refuse_llm(source: &Source) -> Result<(), Wrong> {
+    refuse("scope", source.scope.as_ref(), "llm")?;
+    refuse("llm", source.llm.as_ref(), "llm")
+}
+
+fn llm(source: &Source, at: usize) -> Result<(String, List), Wrong> {
+    refuse("offers", source.offers.as_ref(), "aws")?;
+    refuse("regions", source.regions.as_ref(), "aws")?;
+    refuse("filters", source.filters.as_ref(), "azure")?;
+    refuse("currency", source.currency.as_ref(), "azure")?;
+    let scope = match &source.scope {
+        None => "all",
+        Some(scope) => {
+            let text = scope.get_ref();
+            let wrong = |message| (scope.span().start, format!("scope: {message}"));
+            check_text(text).map_err(wrong)?;
+            if text.trim().is_empty() || text.chars().any(char::is_control) {
+                return Err(wrong("is empty or has control characters".to_owned()));
+            }
+            text
+        }
+    };
+    let section = source
+        .llm
+        .as_ref()
+        .ok_or_else(|| (at, "an llm source needs a table [source.llm]; the README shows one".to_owned()))?;
+    let assignment = section.get_ref().assignment(section.span().start)?;
+    Ok((scope.to_owned(), List::Llm(Arc::new(assignment))))
 }
 
 fn codes<'a>(
@@ -230,7 +272,7 @@ fn codes<'a>(
     })
 }
 
-fn distinct<'a>(
+pub(in crate::sources) fn distinct<'a>(
     key: &str,
     values: &'a [Spanned<String>],
     check: impl Fn(&str) -> Result<(), String>,
@@ -250,6 +292,7 @@ fn distinct<'a>(
 fn azure(source: &Source) -> Result<Vec<(String, List)>, Wrong> {
     refuse("offers", source.offers.as_ref(), "aws")?;
     refuse("regions", source.regions.as_ref(), "aws")?;
+    refuse_llm(source)?;
     let currency = match &source.currency {
         Some(currency) => {
             check_currency(currency.get_ref())
@@ -327,6 +370,68 @@ mod tests {
             ]
         );
         assert_eq!(targets[4].list, List::Azure { filter: None, currency: "USD".to_owned() });
+    }
+
+    const LLM: &str = "[[source]]\nname = \"l\"\nkind = \"llm\"\nbase_url = \"https://x/v1\"\n[source.llm]\n\
+        sites = [\"acme.example\"]\nmax_tokens = 1000\nplan = { model = \"p\" }\nresearch = { model = \"r\" }\n\
+        validate = { model = \"v\" }\n[[source.llm.price]]\ndescription = \"d\"\nprovider = \"acme\"\nservice = \"S\"\n\
+        sku_id = \"K\"\nsku_price_id = \"R\"\nunit = \"Hrs\"\ncurrency = \"EUR\"\n";
+
+    #[test]
+    fn an_llm_source_is_one_list_of_the_prices_it_names() {
+        let targets = parse(LLM).expect("right");
+        let [Target { scope, list: List::Llm(assignment), .. }] = &targets[..] else { panic!("one list") };
+        assert_eq!(scope, "all");
+        assert_eq!(assignment.prices[0].listing.key, "acme/S/global/R/0/EUR");
+        assert_eq!(assignment.max_move.to_string(), "0.20");
+        let secret = LLM.replace("max_tokens", "api_key_env = \"CARGO_PKG_NAME\"\nmax_tokens");
+        let shown = format!("{:?}", parse(&secret).expect("right"));
+        assert!(shown.contains("Sensitive") && !shown.contains("Bearer"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_llm_source_is_told_with_its_line() {
+        let table = LLM.find("[source.llm]").expect("a table");
+        let price = LLM.find("[[source.llm.price]]").expect("a table");
+        for (text, line, message) in [
+            (LLM[..table].to_owned(), 1, "needs a table [source.llm]"),
+            (LLM.replace("base_url = \"https://x/v1\"\n", ""), 1, "needs base_url"),
+            (LLM[..price].to_owned(), 5, "1 to 200 are possible"),
+            (format!("{LLM}{}", &LLM[price..]), 19, "stands twice"),
+            (LLM.replace("max_tokens", "max_token"), 7, "unknown field `max_token`"),
+            (LLM.replace("= 1000", "= 0"), 7, "max_tokens is not between 1"),
+            (LLM.replace("acme.example", "https://acme.example"), 6, "is not a host"),
+            (LLM.replace("[\"acme.example\"]", "[]"), 6, "name 1 to 50 hosts"),
+            (LLM.replace("\"p\"", "\"\""), 8, "model: is empty"),
+            (LLM.replace("\"p\"", "\"p\", input_cost = \"1\""), 8, "or neither"),
+            (LLM.replace("max_tokens", "max_move = \"1\"\nmax_tokens"), 7, "not between 0 and 1"),
+            (LLM.replace("max_tokens", "max_cost = \"a\"\nmax_tokens"), 7, "max_cost: "),
+            (LLM.replace("max_tokens", "min_confidence = 101\nmax_tokens"), 7, "is a percentage"),
+            (
+                LLM.replace("max_tokens", "api_key_env = \"sk-secret\"\nmax_tokens"),
+                7,
+                "is not the name of an",
+            ),
+            (
+                LLM.replace("max_tokens", "api_key_env = \"MERCURIALE_KEY\"\nmax_tokens"),
+                7,
+                "take another name",
+            ),
+            (
+                LLM.replace("max_tokens", "api_key_env = \"NOT_SET_ANYWHERE\"\nmax_tokens"),
+                7,
+                "no such environment",
+            ),
+            (LLM.replace("\"EUR\"", "\"euro\""), 11, "currency: "),
+            (LLM.replace("\"acme\"", "\"aws\""), 11, "sku_price_id: is not a rate code"),
+            (format!("{LLM}reference = \"0\"\n"), 19, "is not more than zero"),
+            (LLM.replace("[source.llm]", "offers = [\"A\"]\n[source.llm]"), 5, "offers is a key of aws"),
+            (LLM.replace("\"llm\"", "\"azure\""), 5, "llm is a key of llm"),
+        ] {
+            let (found, why) = refused(&text);
+            assert!(found == line && why.contains(message), "{text}{found}: {why}");
+            assert!(!why.contains("secret"), "{why}");
+        }
     }
 
     #[test]

@@ -7,7 +7,8 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, RETRY_AFTER,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH,
+    RETRY_AFTER,
 };
 use reqwest::{Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, timeout_at};
@@ -26,6 +27,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// For a whole list, all its pages and retries included. Default 2 h.
     pub list_timeout: Duration,
+    /// The longest wait for one answer of a language model. Default 5 min.
+    pub answer_timeout: Duration,
     /// The largest list, as it is received. Default 16 GiB.
     pub max_list_bytes: u64,
     /// The most pages of one list. Default 20,000.
@@ -46,6 +49,7 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_mins(1),
             list_timeout: Duration::from_hours(2),
+            answer_timeout: Duration::from_mins(5),
             max_list_bytes: 16 << 30,
             max_pages: 20_000,
             retries: 4,
@@ -111,9 +115,9 @@ impl FetchError {
 
 /// Makes requests. Clones share connections.
 #[derive(Debug, Clone)]
-pub(super) struct Client {
+pub(in crate::sources) struct Client {
     http: reqwest::Client,
-    pub(super) limits: Arc<Limits>,
+    pub(in crate::sources) limits: Arc<Limits>,
 }
 
 impl Client {
@@ -154,12 +158,8 @@ impl Client {
             .send()
             .await
             .map_err(network)?;
-        let status = response.status();
-        let unchanged = status == StatusCode::NOT_MODIFIED && headers.contains_key(IF_NONE_MATCH);
-        if !status.is_success() && !unchanged {
-            let retry_after = text_of(&response, &RETRY_AFTER).and_then(parse_retry_after);
-            return Err(FetchError::Status { status, retry_after });
-        }
+        let unchanged = response.status() == StatusCode::NOT_MODIFIED && headers.contains_key(IF_NONE_MATCH);
+        let response = if unchanged { response } else { successful(response)? };
         match text_of(&response, &CONTENT_ENCODING) {
             None | Some("" | "identity" | "gzip" | "x-gzip") => Ok(response),
             Some(other) => Err(FetchError::Encoding(other.chars().take(50).collect())),
@@ -197,25 +197,41 @@ impl Client {
     }
 
     async fn document_once(&self, url: &Url, max_bytes: u64) -> Result<(DateTime<Utc>, Bytes), FetchError> {
-        let mut response = self.send(url, &HeaderMap::new()).await?;
+        let response = self.send(url, &HeaderMap::new()).await?;
         let arrived = now();
-        let mut bytes = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(network)? {
-            if (bytes.len() + chunk.len()) as u64 > max_bytes {
-                return Err(FetchError::TooLarge(max_bytes));
-            }
-            bytes.extend_from_slice(&chunk);
+        Ok((arrived, whole(response, max_bytes).await?))
+    }
+
+    /// Sends JSON once and takes in the whole answer, which must not be compressed.
+    pub(in crate::sources) async fn post(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        body: Bytes,
+        max_bytes: u64,
+    ) -> Result<Bytes, FetchError> {
+        let request = self.http.post(url.clone()).headers(headers.clone()).body(body);
+        let response = request
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+            .timeout(self.limits.idle_timeout)
+            .send()
+            .await
+            .map_err(network)?;
+        let response = successful(response)?;
+        match text_of(&response, &CONTENT_ENCODING) {
+            None | Some("" | "identity") => whole(response, max_bytes).await,
+            Some(other) => Err(FetchError::Encoding(other.chars().take(50).collect())),
         }
-        Ok((arrived, bytes.freeze()))
     }
 
     /// When a list that is begun now must be finished.
-    pub(super) fn deadline(&self) -> Instant {
+    pub(in crate::sources) fn deadline(&self) -> Instant {
         Instant::now() + self.limits.list_timeout
     }
 
     /// A fresh allowance.
-    pub(super) fn retries(&self) -> Retries {
+    pub(in crate::sources) fn retries(&self) -> Retries {
         let delays = ExponentialBuilder::new()
             .with_jitter()
             .with_min_delay(self.limits.first_delay)
@@ -228,14 +244,14 @@ impl Client {
 
 /// What is left of an allowance.
 #[derive(Debug)]
-pub(super) struct Retries {
+pub(in crate::sources) struct Retries {
     delays: ExponentialBackoff,
     max_retry_after: Duration,
 }
 
 impl Retries {
     /// Waits until it is time to try again, or gives the error back.
-    pub(super) async fn wait(&mut self, url: &Url, error: FetchError) -> Result<(), FetchError> {
+    pub(in crate::sources) async fn wait(&mut self, url: &Url, error: FetchError) -> Result<(), FetchError> {
         if !error.is_transient() {
             return Err(error);
         }
@@ -251,6 +267,27 @@ impl Retries {
         tokio::time::sleep(delay).await;
         Ok(())
     }
+}
+
+/// An answer that is none of success is an error; its body is not looked at.
+fn successful(response: Response) -> Result<Response, FetchError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let retry_after = text_of(&response, &RETRY_AFTER).and_then(parse_retry_after);
+    Err(FetchError::Status { status, retry_after })
+}
+
+async fn whole(mut response: Response, max_bytes: u64) -> Result<Bytes, FetchError> {
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(network)? {
+        if (bytes.len() + chunk.len()) as u64 > max_bytes {
+            return Err(FetchError::TooLarge(max_bytes));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
 }
 
 /// Whether a link may be followed from `from`: same scheme, host and port, and no credentials.

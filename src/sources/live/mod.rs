@@ -1,15 +1,16 @@
 //! Lists fetched from the providers, or from a mirror of theirs, over HTTP.
 //!
 //! `config` says which, `http` asks for documents with limits and retries, `body` streams a list into a parser's
-//! thread, `aws` and `azure` know how each provider publishes, and `schedule` decides when, unless
-//! somebody asks (`demand`).
+//! thread, `aws` and `azure` know how each provider publishes, `llm` asks where nobody does, and `schedule` decides when,
+//! unless somebody asks (`demand`).
 
 mod aws;
 mod azure;
 mod body;
-mod config;
+pub(super) mod config;
 mod demand;
-mod http;
+pub(super) mod http;
+mod llm;
 mod schedule;
 
 pub use config::{SourcesError, Target, load};
@@ -30,6 +31,8 @@ use super::refresh::{ListOrigin, RefreshError, Refresher, Report};
 pub struct Live {
     refresher: Refresher,
     client: Client,
+    /// The same with the patience that language models need.
+    answers: Client,
     /// Of the run to come, where it is known before.
     refresh_id: Option<Uuid>,
 }
@@ -40,7 +43,8 @@ impl Live {
     /// # Errors
     /// The machine's root certificates cannot be read.
     pub fn new(refresher: Refresher, limits: Limits) -> Result<Self, FetchError> {
-        Ok(Self { refresher, client: Client::new(limits)?, refresh_id: None })
+        let patient = Limits { idle_timeout: limits.answer_timeout, ..limits.clone() };
+        Ok(Self { refresher, client: Client::new(limits)?, answers: Client::new(patient)?, refresh_id: None })
     }
 
     /// Fetches a list and records it, as [`Refresher::refresh`] does with a file. A list that its provider says is
@@ -54,6 +58,7 @@ impl Live {
             List::Azure { filter, currency } => {
                 azure::refresh(self, target, filter.as_deref(), currency).await
             }
+            List::Llm(assignment) => llm::refresh(self, target, assignment).await,
         }
     }
 

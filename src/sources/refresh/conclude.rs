@@ -12,16 +12,16 @@ use super::coverage::{self, ScopeRun, format_multirange, missed_before};
 use super::known::{Known, Official};
 use super::later::{seen_after, turned_after};
 use super::staging::{StagedRow, Unlisted};
-use super::{RefreshError, Refresher, Run, SourceVersion};
+use super::{Judged, Read, RefreshError, Refresher, ResearchLog, Run, SourceVersion};
 use crate::domain::event::{
     NewEvent, PRICE_CHANGED, PRICE_LISTED, PRICE_RELISTED, PRICE_WITHDRAWN, PRICES_OBSERVED, PriceListed,
     PriceMoved, PricesObserved, REFRESH_COMPLETED, REFRESH_QUARANTINED, REFRESH_RELEASED, RefreshCounts,
-    RefreshOutcome, price_stream, refresh_stream, relative_change,
+    RefreshOutcome, Research, price_stream, refresh_stream, relative_change,
 };
+use crate::domain::money::is_change;
 use crate::domain::refresh::{OfficialPrice, RUNS_UNTIL_WITHDRAWN, Rules, Verdict, judge, suspicion};
 use crate::ledger::BulkAppend;
 use crate::ledger::segments::{self, Kind, Observation, SEGMENT_PRICE_IDS, Segment};
-use crate::sources::ListEnd;
 
 /// Events of one chunk of a bulk append.
 const CHUNK_EVENTS: usize = 4_000;
@@ -49,6 +49,9 @@ pub struct Report {
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Where a language model was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub research: Option<Research>,
     /// How long the run took, to the millisecond.
     pub seconds: f64,
 }
@@ -133,6 +136,18 @@ impl Findings {
         Ok(())
     }
 
+    /// Takes back moves beyond what a source may do to an official price. Its prices were judged before the lock was
+    /// taken; what has moved since makes no exception.
+    fn bound(&mut self, max_move: Decimal) {
+        let moves = self.changed.len() + self.relisted.len();
+        for moves in [&mut self.changed, &mut self.relisted] {
+            moves.retain(|moved| {
+                moved.amount.is_some_and(|amount| !is_change(moved.previous, amount, max_move))
+            });
+        }
+        self.counts.unchanged += count(moves - self.changed.len() - self.relisted.len());
+    }
+
     /// Counts what is known, with `listed` prices not on record beside it.
     fn count(&mut self, listed: u64) {
         self.counts.listed = listed;
@@ -154,8 +169,7 @@ impl Refresher {
         &self,
         run: &Run,
         connection: &mut PgConnection,
-        end: ListEnd,
-        version: &SourceVersion,
+        read: &Read,
         known: Known,
     ) -> Result<Report, RefreshError> {
         let header = run
@@ -167,13 +181,15 @@ impl Refresher {
             source: &run.source,
             scope: &header.scope,
             observed_at: header.observed_at,
-            complete: end.complete,
-            content_sha256: hex::encode(end.content_sha256),
+            complete: read.end.complete,
+            content_sha256: hex::encode(read.end.content_sha256),
             staged: run.staged,
-            version,
+            version: &read.version,
             read_at: run.read_at,
             releasing: false,
             rules: &self.rules,
+            judged: read.judged.as_ref(),
+            research: run.research.as_ref(),
         };
         let mut bulk = BulkAppend::begin(connection, run.origin.clone()).await?;
         let (counts, reason) = outcome.write(&mut bulk, known).await?;
@@ -184,9 +200,10 @@ impl Refresher {
             scope: header.scope.clone(),
             observed_at: header.observed_at,
             counts,
-            complete: end.complete,
+            complete: read.end.complete,
             quarantined: reason.is_some(),
             reason,
+            research: run.research.as_ref().map(ResearchLog::read),
             seconds: seconds(run.began),
         })
     }
@@ -214,6 +231,9 @@ pub(super) struct Conclusion<'a> {
     /// An administrator has accepted it: no suspicion, and what it observed is recorded already.
     pub(super) releasing: bool,
     pub(super) rules: &'a Rules,
+    /// Where each price was judged by itself: the list as a whole is not suspicious then.
+    pub(super) judged: Option<&'a Judged>,
+    pub(super) research: Option<&'a ResearchLog>,
 }
 
 impl Conclusion<'_> {
@@ -240,10 +260,13 @@ impl Conclusion<'_> {
         let mut found = find(&known, &runs, self.complete, self.observed_at, self.rules);
         drop(known);
         found.heed_others(connection, &runs, self.observed_at).await?;
+        if let Some(judged) = self.judged {
+            found.bound(judged.max_move);
+        }
         found.count(unlisted);
 
         let accepted = count(coverage::accepted_missing(&runs, &found.missing));
-        let reason = if self.releasing {
+        let reason = if self.releasing || self.judged.is_some() {
             None
         } else {
             suspicion(&found.counts, found.in_force, accepted, self.rules)
@@ -269,6 +292,9 @@ impl Conclusion<'_> {
             // Ids are given out in ascending order, so new ones follow those on record.
             found.observations.extend(listed);
             self.observe(bulk, &found.observations).await?;
+            if let (Some(judged), Some(research)) = (self.judged, self.research) {
+                judged.propose(bulk, research, self.observed_at).await?;
+            }
             self.end(bulk, REFRESH_COMPLETED, &found, None, &[]).await?;
         }
         Ok((found.counts, None))
@@ -390,6 +416,7 @@ impl Conclusion<'_> {
         reason: Option<&str>,
         unlisted_segments: &[String],
     ) -> Result<(), RefreshError> {
+        let research = self.research.map(ResearchLog::read);
         let data = RefreshOutcome {
             v: 1,
             source: self.source,
@@ -403,6 +430,7 @@ impl Conclusion<'_> {
             unlisted_segments,
             source_version: self.version.version.as_deref(),
             etag: self.version.etag.as_deref(),
+            research: research.as_ref(),
         };
         let event =
             NewEvent::new(refresh_stream(self.refresh_id), event_type, &data).effective(self.observed_at);

@@ -35,6 +35,9 @@ pub struct RefreshRow {
     pub released_by: Option<String>,
     pub source_version: Option<String>,
     pub etag: Option<String>,
+    /// Where a language model was asked: see `domain::event::Research`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub research: Option<serde_json::Value>,
     /// The event that led to `state`.
     pub position: i64,
 }

@@ -11,12 +11,14 @@ mod later;
 mod list;
 mod release;
 mod repeat;
+mod research;
 mod staging;
 
 pub use conclude::Report;
 pub use list::{RefreshRow, STATES, refresh_get, refreshes, scope_is_free};
 pub use release::release;
 pub use repeat::{LastRun, RunEnd, last_complete, last_ends};
+pub use research::{Judged, Proposal, ResearchLog};
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,7 +32,7 @@ use self::coverage::ScopeRun;
 use self::staging::{FromParser, Staging};
 use super::{ListEnd, ListError, ListHeader, ListSink};
 use crate::domain::event::{
-    NewEvent, REFRESH_FAILED, REFRESH_STARTED, RefreshFailed, RefreshStarted, refresh_stream,
+    NewEvent, REFRESH_FAILED, REFRESH_STARTED, RefreshFailed, RefreshStarted, Research, refresh_stream,
 };
 use crate::domain::refresh::Rules;
 use crate::ledger::segments::SegmentError;
@@ -97,6 +99,15 @@ pub struct SourceVersion {
     pub etag: Option<String>,
 }
 
+/// What a parser brings back.
+#[derive(Debug)]
+struct Read {
+    end: ListEnd,
+    version: SourceVersion,
+    /// Where each price was judged by itself.
+    judged: Option<Judged>,
+}
+
 /// A run under way.
 #[derive(Debug)]
 struct Run {
@@ -112,6 +123,7 @@ struct Run {
     /// Position up to which the official prices in memory were read.
     read_at: i64,
     staged: bool,
+    research: Option<ResearchLog>,
 }
 
 impl Refresher {
@@ -136,7 +148,18 @@ impl Refresher {
     where
         R: FnOnce(&mut dyn ListSink) -> Result<(ListEnd, SourceVersion), ListError> + Send + 'static,
     {
-        let mut run = self.new_run(list);
+        let run = self.new_run(list);
+        self.refresh_run(run, move |sink| {
+            let (end, version) = read(sink)?;
+            Ok(Read { end, version, judged: None })
+        })
+        .await
+    }
+
+    async fn refresh_run<R>(&self, mut run: Run, read: R) -> Result<Report, RefreshError>
+    where
+        R: FnOnce(&mut dyn ListSink) -> Result<Read, ListError> + Send + 'static,
+    {
         // A connection of its own, closed at the end: it holds the scope's lock and the staging tables.
         let mut connection = self.pool.acquire().await?.detach();
         let outcome = self.run(&mut run, &mut connection, read).await;
@@ -155,6 +178,7 @@ impl Refresher {
             header: None,
             read_at: 0,
             staged: false,
+            research: None,
         }
     }
 
@@ -187,13 +211,13 @@ impl Refresher {
         read: R,
     ) -> Result<Report, RefreshError>
     where
-        R: FnOnce(&mut dyn ListSink) -> Result<(ListEnd, SourceVersion), ListError> + Send + 'static,
+        R: FnOnce(&mut dyn ListSink) -> Result<Read, ListError> + Send + 'static,
     {
         let (to_refresh, mut from_parser) = mpsc::channel(staging::PIECES);
         let parsing = tokio::task::spawn_blocking(move || {
             let mut sink = Staging::new(to_refresh);
-            let end = read(&mut sink)?;
-            Ok::<_, ListError>((end, sink.finish()?))
+            let read = read(&mut sink)?;
+            Ok::<_, ListError>((read, sink.finish()?))
         });
         // What the refresh refused, as opposed to what the parser found wrong.
         let mut refused = None;
@@ -207,8 +231,8 @@ impl Refresher {
         if let Some(error) = refused {
             return Err(error);
         }
-        let ((end, version), known) = parsed?;
-        self.conclude(run, connection, end, &version, known).await
+        let (read, known) = parsed?;
+        self.conclude(run, connection, &read, known).await
     }
 
     async fn take(
@@ -293,7 +317,8 @@ impl Refresher {
         if run.header.is_none() {
             events.push(started(run, None));
         }
-        events.push(failed(run, run.refresh_id, &error.to_string()));
+        let research = run.research.as_ref().map(ResearchLog::read);
+        events.push(failed(run, run.refresh_id, &error.to_string(), research.as_ref()));
         match self.append(run, events).await {
             // The next run of the scope was faster to say so, or the commit succeeded and only its answer was lost.
             Err(AppendError::Conflict { .. }) => Ok(()),
@@ -315,7 +340,7 @@ impl Refresher {
             .fetch_all(connection)
             .await?;
         for refresh_id in interrupted {
-            match self.append(run, vec![failed(run, refresh_id, "the run was interrupted")]).await {
+            match self.append(run, vec![failed(run, refresh_id, "the run was interrupted", None)]).await {
                 // It was about to fail, and said so itself in the meantime.
                 Err(AppendError::Conflict { .. }) => {}
                 outcome => drop(outcome?),
@@ -338,8 +363,8 @@ fn started(run: &Run, observed_at: Option<DateTime<Utc>>) -> NewEvent {
 }
 
 /// The last event of a run that recorded nothing but its start.
-fn failed(run: &Run, refresh_id: Uuid, reason: &str) -> NewEvent {
-    let data = RefreshFailed { v: 1, source: &run.source, reason };
+fn failed(run: &Run, refresh_id: Uuid, reason: &str, research: Option<&Research>) -> NewEvent {
+    let data = RefreshFailed { v: 1, source: &run.source, reason, research };
     NewEvent::new(refresh_stream(refresh_id), REFRESH_FAILED, &data).expecting(1)
 }
 

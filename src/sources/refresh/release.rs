@@ -78,6 +78,8 @@ async fn release_on(
         read_at,
         releasing: true,
         rules: &refresher.rules,
+        judged: None,
+        research: None,
     };
     let mut bulk = BulkAppend::begin(connection, Origin::shared(&refresher.actor, refresh_id)).await?;
     let (counts, _) = conclusion.write(&mut bulk, known).await?;
@@ -91,6 +93,7 @@ async fn release_on(
         complete: run.complete,
         quarantined: false,
         reason: None,
+        research: None,
         seconds: seconds(began),
     })
 }

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::conclude::Report;
-use super::{ListOrigin, RefreshError, Refresher, Run, SourceVersion, release};
+use super::{ListOrigin, Read, RefreshError, Refresher, Run, SourceVersion, release};
 use crate::sources::{ListEnd, ListHeader};
 
 /// The last complete run of a scope that is on record.
@@ -113,6 +113,7 @@ impl Refresher {
         }
         let known = release::observed_again(connection, before.refresh_id, &runs).await?;
         let end = ListEnd { complete: true, content_sha256: before.content_sha256 };
-        self.conclude(run, connection, end, version, known).await
+        let read = Read { end, version: version.clone(), judged: None };
+        self.conclude(run, connection, &read, known).await
     }
 }

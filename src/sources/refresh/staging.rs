@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::known::{Known, Noted};
 use crate::domain::price::{Attributes, Listing};
-use crate::sources::{ListHeader, ListSink, Price, Product, SinkError};
+use crate::sources::{ListHeader, ListSink, Place, Price, Product, SinkError};
 
 /// Rows are sent to PostgreSQL in pieces of about this size.
 const PIECE_BYTES: usize = 1 << 20;
@@ -272,26 +272,8 @@ pub(super) async fn copy_unlisted(
     for Unlisted { listing, amount } in unlisted {
         let attributes: BTreeMap<&str, &str> =
             listing.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        put_price(
-            &mut rows,
-            &Price {
-                key: &listing.key,
-                provider: &listing.provider,
-                service: &listing.service,
-                region: Some(&listing.region),
-                sku_id: &listing.sku_id,
-                sku_price_id: &listing.sku_price_id,
-                unit: &listing.unit,
-                currency: &listing.currency,
-                tier_from: listing.tier_from,
-                tier_to: listing.tier_to,
-                amount: *amount,
-                validity: crate::domain::price::Validity::default(),
-                attributes: &[],
-                place: &crate::sources::Place { file: "quarantine", line: 0 },
-            },
-            &attributes,
-        );
+        let place = Place { file: "quarantine", line: 0 };
+        put_price(&mut rows, &Price::of_listing(listing, *amount, &[], &place), &attributes);
     }
     copy(connection, include_str!("sql/copy_prices.sql"), rows).await
 }
