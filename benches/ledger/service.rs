@@ -7,9 +7,12 @@ use mercuriale::access::{Authority, JwtSettings, Principal, Role, TokenSecret};
 use mercuriale::bus::Hub;
 use mercuriale::http::{Http, router};
 use mercuriale::pricing::Pricing;
+use mercuriale::sources::live::{Limits, Live, OnDemand};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::refresh::refresher;
 
 /// Where it listens, and what lets one in.
 pub(crate) struct Service {
@@ -23,8 +26,11 @@ impl Service {
         let authority = Authority::open(&secret, JwtSettings::default()).await.map_err(anyhow::Error::msg)?;
         let principal = Principal::new("bench", "bench", Role::Viewer)?;
         let (token, _) = authority.issue(&principal, Duration::from_hours(1));
+        let refresher = refresher(pool.clone());
         let app = router(Http {
             pricing,
+            on_demand: OnDemand::new(Live::new(refresher.clone(), Limits::default())?, Vec::new()),
+            refresher,
             hub: Hub::spawn(pool.clone()),
             pool,
             authority,

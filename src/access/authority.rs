@@ -7,10 +7,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::crypto;
 use super::jwks::{Jwks, KeyError, PAUSE};
+use super::keys::{KEY_PREFIX, key_verify};
 use super::principal::{Principal, Role};
 use super::secret::TokenSecret;
 
@@ -47,10 +49,11 @@ pub struct JwtSettings {
     pub jwks_pause: Option<Duration>,
 }
 
-/// Issues and verifies tokens; clones share it.
+/// Issues and verifies tokens, and verifies API keys; clones share it.
 #[derive(Debug, Clone)]
 pub struct Authority {
     inner: Arc<Inner>,
+    keys: Option<PgPool>,
 }
 
 #[derive(Debug)]
@@ -121,7 +124,14 @@ impl Authority {
                 ),
                 jwks,
             }),
+            keys: None,
         })
+    }
+
+    /// The same, which also takes the API keys of a database.
+    #[must_use]
+    pub fn with_keys(self, pool: PgPool) -> Self {
+        Self { keys: Some(pool), ..self }
     }
 
     /// A token of this service for `lifetime`, at most [`MAX_LIFETIME`], and when it ends.
@@ -144,7 +154,7 @@ impl Authority {
         (token, expires_at)
     }
 
-    /// Whose token it is.
+    /// Whose token or API key it is.
     ///
     /// # Errors
     /// See [`AccessError`].
@@ -152,6 +162,12 @@ impl Authority {
         let refused = |text: &str| AccessError::Refused(text.to_owned());
         if token.len() > MAX_TOKEN_BYTES {
             return Err(AccessError::Refused(format!("the token is longer than {MAX_TOKEN_BYTES} bytes")));
+        }
+        if let Some(pool) = self.keys.as_ref().filter(|_| token.starts_with(KEY_PREFIX)) {
+            return key_verify(pool, token)
+                .await
+                .map_err(|error| AccessError::Unavailable(error.to_string()))?
+                .ok_or_else(|| refused("the API key is not known, revoked or expired"));
         }
         let header = decode_header(token).map_err(|_| refused("the token is not a JWT of a known kind"))?;
         // RFC 7515, 4.1.11: extensions that must be understood, and are not.
@@ -174,7 +190,7 @@ impl Authority {
         let principal = role.and_then(|role| Principal::new(&claims.tenant, &claims.sub, role));
         let principal =
             principal.map_err(|error| AccessError::Refused(format!("the token's claims: {error}")))?;
-        Ok(Principal { expires_at: DateTime::from_timestamp(claims.exp, 0), ..principal })
+        Ok(principal.until(DateTime::from_timestamp(claims.exp, 0)))
     }
 }
 

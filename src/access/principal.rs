@@ -89,6 +89,15 @@ impl FromStr for Role {
 #[error("{0}")]
 pub struct InvalidPrincipal(String);
 
+/// What a principal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The bearer of a token, mostly a person.
+    User,
+    /// A program with an API key.
+    Key,
+}
+
 /// Who asks, for which tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
@@ -100,6 +109,7 @@ pub struct Principal {
     pub role: Role,
     /// When its token ends; streams end with it.
     pub expires_at: Option<DateTime<Utc>>,
+    kind: Kind,
 }
 
 impl Principal {
@@ -113,13 +123,36 @@ impl Principal {
             subject: subject_checked(subject)?.into(),
             role,
             expires_at: None,
+            kind: Kind::User,
         })
+    }
+
+    /// The same, whose token ends at a time.
+    pub(super) fn until(self, expires_at: Option<DateTime<Utc>>) -> Self {
+        Self { expires_at, ..self }
+    }
+
+    /// The holder of an API key; its subject is the key's id.
+    pub(super) fn of_key(tenant: &str, key_id: Uuid, role: Role, expires_at: Option<DateTime<Utc>>) -> Self {
+        Self { tenant: tenant.into(), subject: key_id.to_string().into(), role, expires_at, kind: Kind::Key }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.kind {
+            Kind::User => "user",
+            Kind::Key => "key",
+        }
+    }
+
+    /// The actor of events about what belongs to its tenant.
+    pub fn actor(&self) -> String {
+        format!("{}:{}", self.kind(), self.subject)
     }
 
     /// The origin of events about what belongs to its tenant.
     pub fn origin(&self, correlation_id: Uuid) -> Origin {
         Origin {
-            actor: format!("user:{}", self.subject).into(),
+            actor: self.actor().into(),
             tenant: Arc::clone(&self.tenant),
             correlation_id,
             causation_id: None,
@@ -134,7 +167,7 @@ impl Principal {
 
     /// The actor of [`Self::shared_origin`].
     pub fn shared_actor(&self) -> String {
-        format!("user:{}/{}", self.tenant, self.subject)
+        format!("{}:{}/{}", self.kind(), self.tenant, self.subject)
     }
 }
 

@@ -3,6 +3,7 @@
 mod estimate;
 mod ledger;
 mod output;
+mod policy;
 mod prices;
 mod projections;
 mod refresh;
@@ -68,6 +69,9 @@ enum Command {
     /// Search prices, show one, its history or its observations
     #[command(subcommand)]
     Prices(prices::Prices),
+    /// Show or set the discount rates
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// List, rebuild or check read models
     #[command(subcommand)]
     Projections(projections::Projections),
@@ -181,6 +185,7 @@ async fn dispatch(app: &App, targets: Vec<Target>, command: Command) -> anyhow::
         Command::Refreshes(refreshes) => refreshes.run(app).await,
         Command::Estimate(estimate) => estimate.run(app).await,
         Command::Prices(prices) => prices.run(app).await,
+        Command::Policy(policy) => policy.run(app).await,
         Command::Projections(projections) => projections.run(app).await,
         Command::Ledger(ledger) => ledger.run(app).await,
         Command::Migrate => {

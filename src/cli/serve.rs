@@ -18,7 +18,7 @@ use crate::bus::Hub;
 use crate::config::Config;
 use crate::domain::estimate::request_parse;
 use crate::http::{Http, router};
-use crate::sources::live::{Limits, Live, Scheduler, Target};
+use crate::sources::live::{Limits, Live, OnDemand, Scheduler, Target};
 use crate::sources::refresh::Refresher;
 
 /// A request that the starter lists answer.
@@ -62,11 +62,12 @@ pub(super) async fn serve(
         }
     }
     let following = tokio::spawn(app.engine.clone().follow());
+    let refresher = Refresher { actor: Arc::from(SCHEDULER), ..app.refresher.clone() };
+    let live = Live::new(refresher.clone(), Limits::default())?;
+    let on_demand = OnDemand::new(live.clone(), targets.clone());
     let scheduled = if targets.is_empty() {
         None
     } else {
-        let refresher = Refresher { actor: Arc::from(SCHEDULER), ..app.refresher.clone() };
-        let live = Live::new(refresher, Limits::default())?;
         Some(tokio::spawn(Scheduler::new(live, targets, config.refresh_interval).run()))
     };
     let address = listener.local_addr()?;
@@ -84,7 +85,9 @@ pub(super) async fn serve(
         pricing: app.pricing.clone(),
         pool: app.pool.clone(),
         hub: Hub::spawn(app.pool.clone()),
-        authority,
+        refresher,
+        on_demand,
+        authority: authority.with_keys(app.pool.clone()),
         stopping: stopping.clone(),
     };
     let mut bus = app.spawn_bus().await?;

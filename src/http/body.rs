@@ -12,6 +12,10 @@ use super::problem::{Problem, ProblemType};
 /// closed never sees the answer.
 const MAX_DISCARDED_BYTES: usize = 256 << 20;
 
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The longest key.
+const MAX_KEY_BYTES: usize = 255;
+
 /// The whole body of a request that says that it is JSON, or says nothing.
 pub(super) async fn read_json(request: Request) -> Result<Vec<u8>, Problem> {
     let (parts, body) = request.into_parts();
@@ -42,6 +46,18 @@ pub(super) async fn read_json(request: Request) -> Result<Vec<u8>, Problem> {
         read.extend_from_slice(&chunk);
     }
     Ok(read)
+}
+
+/// The caller's `Idempotency-Key`, if there is one: a request that is sent again with it is carried out once.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=MAX_KEY_BYTES).contains(&key.len()));
+    if let (Some(key), None) = (key, values.next()) {
+        return Ok(Some(key.to_owned()));
+    }
+    let detail = format!("Idempotency-Key has to be one, of 1 to {MAX_KEY_BYTES} visible ASCII characters");
+    Err(Problem::new(ProblemType::InvalidRequest, detail))
 }
 
 fn other_media_type(headers: &HeaderMap) -> Option<String> {

@@ -24,8 +24,3 @@ pub(super) async fn calculate(State(http): State<Http>, request: Request) -> Res
         })?;
     Ok(axum::Json(estimate).into_response())
 }
-
-/// `GET /v1/discount-policy`: the rates in force.
-pub(super) async fn discount_policy(State(http): State<Http>) -> Result<Response, Problem> {
-    Ok(axum::Json(http.pricing.discount_policy().await?).into_response())
-}

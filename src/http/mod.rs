@@ -7,7 +7,9 @@ mod body;
 mod estimates;
 mod events;
 mod health;
+mod keys;
 mod page;
+mod policy;
 mod prices;
 mod problem;
 mod refreshes;
@@ -20,7 +22,7 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -31,6 +33,8 @@ use tower_http::trace::TraceLayer;
 use crate::access::{Authority, Permission};
 use crate::bus::Hub;
 use crate::pricing::Pricing;
+use crate::sources::live::OnDemand;
+use crate::sources::refresh::Refresher;
 
 /// The largest request body: 10,000 lines of ordinary length fit twice.
 pub const MAX_BODY_BYTES: usize = 16 << 20;
@@ -47,6 +51,10 @@ pub struct Http {
     pub pool: PgPool,
     /// For those who listen.
     pub hub: Hub,
+    /// Writes to the ledger, and releases refreshes.
+    pub refresher: Refresher,
+    /// Fetches lists when asked to.
+    pub on_demand: OnDemand,
     /// Knows whose a token is.
     pub authority: Authority,
     /// Cancelled when the service stops, so that listeners let it.
@@ -64,7 +72,8 @@ enum Needs {
 
 /// Every route, with what it needs.
 fn routes() -> Vec<(Needs, &'static str, MethodRouter<Http>)> {
-    let (open, read, audit) = (Needs::Nothing, Needs::A(Permission::Read), Needs::A(Permission::Audit));
+    let (open, read) = (Needs::Nothing, Needs::A(Permission::Read));
+    let (audit, admin) = (Needs::A(Permission::Audit), Needs::A(Permission::Administer));
     vec![
         (read, "/v1/estimates/calculate", post(estimates::calculate)),
         (read, "/v1/prices", get(prices::search)),
@@ -72,10 +81,15 @@ fn routes() -> Vec<(Needs, &'static str, MethodRouter<Http>)> {
         (read, "/v1/prices/{price_id}/history", get(prices::history)),
         (read, "/v1/prices/{price_id}/observations", get(prices::observations)),
         (read, "/v1/refreshes", get(refreshes::list)),
+        (admin, "/v1/refreshes", post(refreshes::start)),
         (read, "/v1/refreshes/{refresh_id}", get(refreshes::show)),
+        (admin, "/v1/refreshes/{refresh_id}/release", post(refreshes::release)),
         (read, "/v1/events", get(events::list)),
         (read, "/v1/events/stream", get(events::stream)),
-        (read, "/v1/discount-policy", get(estimates::discount_policy)),
+        (read, "/v1/discount-policy", get(policy::show)),
+        (admin, "/v1/discount-policy", put(policy::set)),
+        (admin, "/v1/api-keys", get(keys::list).post(keys::create)),
+        (admin, "/v1/api-keys/{key_id}", delete(keys::revoke)),
         (open, "/healthz", get(health::alive)),
         (open, "/readyz", get(health::ready)),
         (audit, "/metrics", get(health::metrics)),

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::domain::estimate::{InvalidRequest, Problem as Fault};
+use crate::ledger::AppendError;
 use crate::pricing::PricingError;
 
 /// Media type of problem documents.
@@ -25,6 +26,12 @@ pub enum ProblemType {
     NotFound,
     /// Not with this method.
     MethodNotAllowed,
+    /// The state of things does not allow it.
+    Conflict,
+    /// Somebody else has changed it since.
+    PreconditionFailed,
+    /// Only with `If-Match`.
+    PreconditionRequired,
     /// A larger body than is taken.
     BodyTooLarge,
     /// Not JSON.
@@ -55,6 +62,17 @@ impl ProblemType {
                 "urn:mercuriale:problem:method-not-allowed",
                 "Method not allowed",
                 StatusCode::METHOD_NOT_ALLOWED,
+            ),
+            Self::Conflict => ("urn:mercuriale:problem:conflict", "Conflict", StatusCode::CONFLICT),
+            Self::PreconditionFailed => (
+                "urn:mercuriale:problem:precondition-failed",
+                "Changed meanwhile",
+                StatusCode::PRECONDITION_FAILED,
+            ),
+            Self::PreconditionRequired => (
+                "urn:mercuriale:problem:precondition-required",
+                "If-Match is needed",
+                StatusCode::PRECONDITION_REQUIRED,
             ),
             Self::BodyTooLarge => {
                 ("urn:mercuriale:problem:body-too-large", "Body too large", StatusCode::PAYLOAD_TOO_LARGE)
@@ -138,6 +156,22 @@ impl From<PricingError> for Problem {
             Self::new(ProblemType::Unavailable, "the database cannot be reached; try again later")
         } else {
             Self::internal()
+        }
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Conflict { .. } | AppendError::KeyReused(_) => {
+                Self::new(ProblemType::Conflict, error.to_string())
+            }
+            AppendError::Invalid(detail) => Self::new(ProblemType::InvalidRequest, detail),
+            // Logged by the appender.
+            AppendError::Database(error) => PricingError::Standing(error).into(),
+            AppendError::Closed => {
+                Self::new(ProblemType::Unavailable, "the service is stopping; try again later")
+            }
         }
     }
 }

@@ -8,10 +8,12 @@ mod estimate;
 mod flight;
 mod listing;
 mod lookup;
+mod policy;
 mod position;
 mod search;
 
 pub use estimate::EstimateError;
+pub use policy::policy_set;
 pub use search::{HistoryRow, MAX_PAGE, Observed, Page, PriceFilter, PriceRow};
 
 use std::sync::Arc;

@@ -105,9 +105,15 @@ async fn nobody_gets_in_without_a_good_token() {
         (Method::GET, "/v1/prices/1/observations"),
         (Method::GET, "/v1/refreshes"),
         (Method::GET, "/v1/refreshes/1"),
+        (Method::POST, "/v1/refreshes"),
+        (Method::POST, "/v1/refreshes/1/release"),
         (Method::GET, "/v1/events"),
         (Method::GET, "/v1/events/stream"),
         (Method::GET, "/v1/discount-policy"),
+        (Method::PUT, "/v1/discount-policy"),
+        (Method::GET, "/v1/api-keys"),
+        (Method::POST, "/v1/api-keys"),
+        (Method::DELETE, "/v1/api-keys/1"),
         (Method::GET, "/metrics"),
     ] {
         let response = anonymous

@@ -250,7 +250,8 @@ async fn paths_methods_and_parameters_that_there_are_not() {
         (Method::GET, "/v1/estimates/calculate", "POST"),
         (Method::POST, "/v1/prices", "GET,HEAD"),
         (Method::DELETE, "/v1/prices/21", "GET,HEAD"),
-        (Method::PUT, "/v1/discount-policy", "GET,HEAD"),
+        (Method::DELETE, "/v1/discount-policy", "GET,HEAD,PUT"),
+        (Method::PUT, "/v1/refreshes", "GET,HEAD,POST"),
     ] {
         let response = service.request(method.clone(), path).await;
         assert_eq!(response.headers()["allow"], allowed, "{method} {path}");

@@ -1,6 +1,7 @@
 //! Tests against real servers. `make test` starts them; a missing one is a failure, not a skip.
 
 mod access;
+mod administer;
 mod bus;
 mod cache;
 mod cli;
@@ -9,6 +10,7 @@ mod estimates;
 mod events;
 mod freshness;
 mod http;
+mod keys;
 mod ledger;
 mod lists;
 mod live_aws;

@@ -9,6 +9,7 @@ use mercuriale::cache::MemoryCache;
 use mercuriale::domain::refresh::Rules;
 use mercuriale::http::{Http, router};
 use mercuriale::pricing::Pricing;
+use mercuriale::sources::live::{Live, OnDemand, Target};
 use mercuriale::sources::refresh::{Refresher, Report};
 use mercuriale::sources::{ListEnd, Overrides, csv_list};
 use reqwest::header::{self, HeaderMap, HeaderValue};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use crate::provider::{self, limits};
 use crate::support::{Database, TENANT, authority, token};
 
 /// The starter lists in the order in which the program loads them.
@@ -78,26 +80,33 @@ impl Service {
 
     /// The same, which takes the tokens of an authority.
     pub(crate) async fn with_authority(authority: Authority) -> Self {
+        Self::with(authority, Vec::new()).await
+    }
+
+    /// The same, which fetches lists when asked to.
+    pub(crate) async fn with_targets(targets: Vec<Target>) -> Self {
+        Self::with(authority().await, targets).await
+    }
+
+    async fn with(authority: Authority, targets: Vec<Target>) -> Self {
         let database = Database::new().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let pricing = Pricing::new(database.pool.clone(), vec![Arc::new(MemoryCache::new(1_000))]);
+        // Small lists change as a whole here.
+        let rules = Rules { missing_limit: Decimal::ONE, changed_limit: Decimal::ONE, ..Rules::default() };
+        let refresher = Refresher { rules, ..provider::refresher(&database, "test") };
+        let live = Live::new(refresher.clone(), limits()).expect("a client");
         let app = router(Http {
             pricing,
             pool: database.pool.clone(),
             hub: Hub::spawn(database.pool.clone()),
-            authority: authority.clone(),
+            refresher: refresher.clone(),
+            on_demand: OnDemand::new(live, targets),
+            authority: authority.clone().with_keys(database.pool.clone()),
             stopping: CancellationToken::new(),
         });
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
-        // Small lists change as a whole here.
-        let rules = Rules { missing_limit: Decimal::ONE, changed_limit: Decimal::ONE, ..Rules::default() };
-        let refresher = Refresher {
-            pool: database.pool.clone(),
-            appender: database.appender.clone(),
-            rules,
-            actor: Arc::from("test"),
-        };
         // Another test may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = client_with(&token(&authority, TENANT, Role::Admin));

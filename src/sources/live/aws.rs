@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::body::Body;
 use super::http::{is_within, text_of, without_userinfo};
-use super::{Live, Target, fetch_failed, now, origin};
+use super::{Live, Target, fetch_failed, now};
 use crate::sources::read::Stored;
 use crate::sources::refresh::{RefreshError, Report, SourceVersion, last_complete};
 use crate::sources::text::{json_error, malformed, shown};
@@ -66,7 +66,7 @@ pub(super) async fn refresh(
     let region_index = at(&target.base_url, &format!("/offers/v1.0/aws/{offer}/current/region_index.json"));
     let current = match current(live, target, &region_index, offer, region, deadline).await {
         Ok(current) => current,
-        Err(error) => return live.fail(origin(target, &region_index), error).await,
+        Err(error) => return live.fail(live.origin(target, &region_index), error).await,
     };
     let refresher = &live.refresher;
     let before = last_complete(&refresher.pool, &target.source, &target.scope).await?;
@@ -74,11 +74,11 @@ pub(super) async fn refresh(
         && current.version.is_some()
         && before.version.version == current.version
     {
-        let list = origin(target, &region_index);
+        let list = live.origin(target, &region_index);
         return refresher.refresh_unchanged(list, current.said_at, before, &before.version).await;
     }
 
-    let list = origin(target, &current.url);
+    let list = live.origin(target, &current.url);
     let mut headers = HeaderMap::new();
     if let Some(etag) = before.as_ref().and_then(|before| before.version.etag.as_deref())
         && let Ok(etag) = HeaderValue::from_str(etag)

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::http::{Client, FetchError, is_within, without_userinfo};
-use super::{Live, Target, fetch_failed, origin};
+use super::{Live, Target, fetch_failed};
 use crate::sources::azure::{MAX_PAGE_BYTES, Pages};
 use crate::sources::read::Stored;
 use crate::sources::refresh::{RefreshError, Report, SourceVersion};
@@ -29,7 +29,7 @@ pub(super) async fn refresh(
     currency: &str,
 ) -> Result<Report, RefreshError> {
     let first = first_url(&target.base_url, filter, currency);
-    let list = origin(target, &first);
+    let list = live.origin(target, &first);
     let deadline = live.client.deadline();
     let (observed_at, page) = match live.client.document(&first, MAX_PAGE_BYTES, deadline).await {
         Ok(document) => document,

@@ -6,7 +6,7 @@ use reqwest::Url;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::{Live, Target, now, origin};
+use super::{Live, Target, now};
 use crate::sources::llm::{Assignment, Findings, Run};
 use crate::sources::refresh::{Judged, RefreshError, Report, ResearchLog};
 use crate::sources::text::malformed;
@@ -40,7 +40,7 @@ pub(super) async fn refresh(
     let author: Arc<str> = format!("source:{}", target.source).into();
     let report = live
         .refresher
-        .refresh_researched(origin(target, &target.base_url), log, move |sink| {
+        .refresh_researched(live.origin(target, &target.base_url), log, move |sink| {
             sink.header(&ListHeader { scope, observed_at: now() })?;
             let failed = |message: &str| malformed(url.as_str(), 0, "", message);
             start.send(()).map_err(|()| failed("the run was stopped"))?;

@@ -1,21 +1,25 @@
 //! Lists fetched from the providers, or from a mirror of theirs, over HTTP.
 //!
 //! `config` says which, `http` asks for documents with limits and retries, `body` streams a list into a parser's
-//! thread, `aws` and `azure` know how each provider publishes, `llm` asks where nobody does, and `schedule` decides when.
+//! thread, `aws` and `azure` know how each provider publishes, `llm` asks where nobody does, and `schedule` decides when,
+//! unless somebody asks (`demand`).
 
 mod aws;
 mod azure;
 mod body;
 pub(super) mod config;
+mod demand;
 pub(super) mod http;
 mod llm;
 mod schedule;
 
 pub use config::{SourcesError, Target, load};
+pub use demand::{Asked, Demand, DemandError, OnDemand};
 pub use http::{FetchError, Limits};
 pub use schedule::Scheduler;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
+use uuid::Uuid;
 
 use self::config::List;
 use self::http::Client;
@@ -29,6 +33,8 @@ pub struct Live {
     client: Client,
     /// The same with the patience that language models need.
     answers: Client,
+    /// Of the run to come, where it is known before.
+    refresh_id: Option<Uuid>,
 }
 
 impl Live {
@@ -38,7 +44,7 @@ impl Live {
     /// The machine's root certificates cannot be read.
     pub fn new(refresher: Refresher, limits: Limits) -> Result<Self, FetchError> {
         let patient = Limits { idle_timeout: limits.answer_timeout, ..limits.clone() };
-        Ok(Self { refresher, client: Client::new(limits)?, answers: Client::new(patient)? })
+        Ok(Self { refresher, client: Client::new(limits)?, answers: Client::new(patient)?, refresh_id: None })
     }
 
     /// Fetches a list and records it, as [`Refresher::refresh`] does with a file. A list that its provider says is
@@ -56,17 +62,18 @@ impl Live {
         }
     }
 
+    fn origin(&self, target: &Target, url: &reqwest::Url) -> ListOrigin {
+        ListOrigin {
+            refresh_id: self.refresh_id,
+            source: target.source.to_string(),
+            scope: Some(target.scope.clone()),
+            files: vec![url.to_string()],
+        }
+    }
+
     /// Records that a list could not be had.
     async fn fail(&self, list: ListOrigin, error: ListError) -> Result<Report, RefreshError> {
         self.refresher.refresh_versioned(list, |_| Err(error)).await
-    }
-}
-
-fn origin(target: &Target, url: &reqwest::Url) -> ListOrigin {
-    ListOrigin {
-        source: target.source.to_string(),
-        scope: Some(target.scope.clone()),
-        files: vec![url.to_string()],
     }
 }
 

@@ -77,3 +77,15 @@ pub async fn refresh_get(
         .fetch_optional(executor)
         .await
 }
+
+/// Whether no run of a scope is under way in any process.
+///
+/// # Errors
+/// The database failed.
+pub async fn scope_is_free(
+    executor: impl PgExecutor<'_>,
+    source: &str,
+    scope: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(include_str!("sql/scope_free.sql")).bind(source).bind(scope).fetch_one(executor).await
+}

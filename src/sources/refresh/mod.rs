@@ -15,7 +15,7 @@ mod research;
 mod staging;
 
 pub use conclude::Report;
-pub use list::{RefreshRow, STATES, refresh_get, refreshes};
+pub use list::{RefreshRow, STATES, refresh_get, refreshes, scope_is_free};
 pub use release::release;
 pub use repeat::{LastRun, RunEnd, last_complete, last_ends};
 pub use research::{Judged, Proposal, ResearchLog};
@@ -80,6 +80,8 @@ pub struct Refresher {
 /// Where a list comes from, as far as it is known before it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListOrigin {
+    /// Of the run, where it was told to somebody before it starts.
+    pub refresh_id: Option<Uuid>,
     /// Format or configured source.
     pub source: String,
     /// What the list covers; `None` where only the list itself says so.
@@ -133,7 +135,7 @@ impl Refresher {
     where
         R: FnOnce(&mut dyn ListSink) -> Result<ListEnd, ListError> + Send + 'static,
     {
-        let list = ListOrigin { source: source.to_owned(), scope: None, files };
+        let list = ListOrigin { refresh_id: None, source: source.to_owned(), scope: None, files };
         self.refresh_versioned(list, move |sink| Ok((read(sink)?, SourceVersion::default()))).await
     }
 
@@ -165,7 +167,7 @@ impl Refresher {
     }
 
     fn new_run(&self, list: ListOrigin) -> Run {
-        let refresh_id = Uuid::now_v7();
+        let refresh_id = list.refresh_id.unwrap_or_else(Uuid::now_v7);
         Run {
             refresh_id,
             source: list.source,

@@ -1,0 +1,77 @@
+//! The discount policy: read, and set by administrators.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::Http;
+use super::body::read_json;
+use super::problem::{Problem, ProblemType};
+use crate::access::Principal;
+use crate::domain::discounts::{DiscountPolicy, Rates};
+use crate::ledger::AppendError;
+use crate::pricing::policy_set;
+
+/// What `PUT /v1/discount-policy` takes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    rates: Rates,
+}
+
+/// `GET /v1/discount-policy`: the rates in force; the `ETag` is the version.
+pub(super) async fn show(State(http): State<Http>) -> Result<Response, Problem> {
+    Ok(answer(&http.pricing.discount_policy().await?))
+}
+
+/// `PUT /v1/discount-policy`: puts rates in force, if those that `If-Match` names still are.
+pub(super) async fn set(
+    State(http): State<Http>,
+    principal: Principal,
+    request: Request,
+) -> Result<Response, Problem> {
+    let expected = version_expected(request.headers())?;
+    let body = read_json(request).await?;
+    let Wanted { rates } = serde_json::from_slice(&body).map_err(|error| {
+        let detail = format!(
+            "{error}; send {{\"rates\":{{\"on-demand\":\"0\",\"reserved-1y\":\"0.40\",...}}}}, all four"
+        );
+        Problem::new(ProblemType::InvalidRequest, detail)
+    })?;
+    let set =
+        policy_set(&http.refresher.appender, principal.shared_origin(Uuid::now_v7()), expected, rates).await;
+    match set {
+        Ok(policy) => Ok(answer(&policy)),
+        Err(AppendError::Conflict { actual, .. }) => {
+            let version = actual + 1;
+            let detail = format!("version {version} is in force, not {expected}: read it and decide anew");
+            Err(Problem::new(ProblemType::PreconditionFailed, detail))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn answer(policy: &DiscountPolicy) -> Response {
+    let mut response = axum::Json(policy).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", policy.version)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+/// The version in `If-Match`, which has to be one strong entity tag (RFC 9110, 13.1.1).
+fn version_expected(headers: &HeaderMap) -> Result<u64, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else {
+        let detail =
+            "send If-Match with the ETag of the policy that this one replaces, so that no change is lost";
+        return Err(Problem::new(ProblemType::PreconditionRequired, detail));
+    };
+    let tag = value.to_str().ok().and_then(|tag| tag.trim().strip_prefix('"')?.strip_suffix('"'));
+    tag.and_then(|version| version.parse().ok()).filter(|version| *version > 0).ok_or_else(|| {
+        let detail =
+            "If-Match is not an ETag of the policy: send it as it came, such as \"1\", with its quotes";
+        Problem::new(ProblemType::InvalidRequest, detail)
+    })
+}
