@@ -79,6 +79,11 @@ pub struct Config {
     #[arg(long, env = "MERCURIALE_JWT_AUDIENCE", global = true)]
     pub jwt_audience: Option<String>,
 
+    /// Let webhooks reach private addresses, and plain HTTP: on an intranet whose members may all reach it
+    #[arg(long, env = "MERCURIALE_WEBHOOK_ALLOW_PRIVATE", default_value_t = false,
+          action = clap::ArgAction::Set, value_parser = clap::value_parser!(bool), global = true)]
+    pub webhook_allow_private: bool,
+
     /// How long the shared cache keeps a rate
     #[arg(long, env = "MERCURIALE_CACHE_TTL", default_value = "8h", value_parser = duration, global = true)]
     pub cache_ttl: Duration,

@@ -17,3 +17,4 @@ pub mod pricing;
 pub mod projections;
 pub mod sources;
 pub mod telemetry;
+pub mod webhooks;

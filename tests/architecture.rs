@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What each module at the top of `src` may use of the others.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("cache", &["domain"]),
     ("embedded", &[]),
@@ -13,6 +13,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("access", &["domain", "ledger"]),
     ("config", &["access", "domain"]),
     ("bus", &["domain", "ledger"]),
+    ("webhooks", &["bus", "domain", "ledger"]),
     ("projections", &["domain", "ledger"]),
     ("pricing", &["cache", "domain", "ledger", "projections"]),
     ("sources", &["domain", "ledger"]),
@@ -32,7 +33,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "telemetry",
         ],
     ),
-    ("http", &["access", "bus", "domain", "ledger", "pricing", "sources", "telemetry"]),
+    ("http", &["access", "bus", "domain", "ledger", "pricing", "sources", "telemetry", "webhooks"]),
     (
         "cli",
         &[
@@ -48,6 +49,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "projections",
             "sources",
             "telemetry",
+            "webhooks",
         ],
     ),
 ];

@@ -64,12 +64,12 @@ pub(crate) async fn measure(server: &Server, table: &mut Table) -> anyhow::Resul
         let arrived = tokio::time::timeout(PATIENCE, arrivals).await.context("events got lost")???;
         let arrived = taken(&arrived);
         for part in [50, 99] {
-            let (heard, own) = (percentile(&arrived, part), percentile(&answered, part));
+            let (reached, own) = (percentile(&arrived, part), percentile(&answered, part));
             table.note(
                 &format!("from append to {name} subscriber, p{part}"),
-                format!("{heard:.2} ms"),
+                format!("{reached:.2} ms"),
                 format!("until the append is answered: {own:.2} ms"),
-                &format!("{:.2}", heard / own),
+                &format!("{:.2}", reached / own),
             );
         }
     }

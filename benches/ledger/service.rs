@@ -8,6 +8,7 @@ use mercuriale::bus::Hub;
 use mercuriale::http::{Http, router};
 use mercuriale::pricing::Pricing;
 use mercuriale::sources::live::{Limits, Live, OnDemand};
+use mercuriale::webhooks::{Reach, Webhooks};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,7 @@ impl Service {
             on_demand: OnDemand::new(Live::new(refresher.clone(), Limits::default())?, Vec::new()),
             refresher,
             hub: Hub::spawn(pool.clone()),
+            webhooks: Webhooks::new(pool.clone(), Reach::Public),
             pool,
             authority,
             stopping: CancellationToken::new(),

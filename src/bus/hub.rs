@@ -36,10 +36,16 @@ pub struct PricePlace {
     pub region: String,
 }
 
+impl PricePlace {
+    /// The price that an event of this type and data is about.
+    pub fn of(event_type: &str, data: &str) -> Option<Self> {
+        event_type.starts_with("price.").then(|| serde_json::from_str(data).ok()).flatten()
+    }
+}
+
 impl From<Event> for Announced {
     fn from(event: Event) -> Self {
-        let is_price = event.event_type.starts_with("price.");
-        let price = if is_price { serde_json::from_str(&event.data).ok() } else { None };
+        let price = PricePlace::of(&event.event_type, &event.data);
         Self { event, price }
     }
 }
@@ -73,13 +79,18 @@ impl Wanted {
         if self.tenant.as_deref().is_some_and(|tenant| of != tenant && of != SHARED_TENANT) {
             return false;
         }
+        self.matches_place(announced.price.as_ref())
+    }
+
+    /// Whether an event about this price, or about none, is wanted as far as its place goes.
+    pub fn matches_place(&self, price: Option<&PricePlace>) -> bool {
         let by_place = self.provider.is_some()
             || self.service.is_some()
             || self.region.is_some()
             || self.price_id.is_some();
         let is =
             |wanted: &Option<String>, actual: &str| wanted.as_deref().is_none_or(|wanted| wanted == actual);
-        match &announced.price {
+        match price {
             None => !by_place,
             Some(price) => {
                 is(&self.provider, &price.provider)

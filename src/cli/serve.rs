@@ -18,8 +18,10 @@ use crate::bus::Hub;
 use crate::config::Config;
 use crate::domain::estimate::request_parse;
 use crate::http::{Http, router};
+use crate::ledger;
 use crate::sources::live::{Limits, Live, OnDemand, Scheduler, Target};
 use crate::sources::refresh::Refresher;
+use crate::webhooks::{Deliverer, Pace, Reach, Webhooks};
 
 /// A request that the starter lists answer.
 const SAMPLE: &str = r#"{"lines":[{"label":"web","provider":"aws","service":"AmazonEC2","region":"eu-west-3","resource":"t3.medium","quantity":"3","pricing_model":"reserved-1y"}]}"#;
@@ -81,16 +83,20 @@ pub(super) async fn serve(
         ))?;
     }
     let stopping = CancellationToken::new();
+    let reach = if config.webhook_allow_private { Reach::Private } else { Reach::Public };
     let state = Http {
         pricing: app.pricing.clone(),
         pool: app.pool.clone(),
         hub: Hub::spawn(app.pool.clone()),
         refresher,
         on_demand,
+        webhooks: Webhooks::new(app.pool.clone(), reach),
         authority: authority.with_keys(app.pool.clone()),
         stopping: stopping.clone(),
     };
     let mut bus = app.spawn_bus().await?;
+    let deliverer = Deliverer::new(app.pool.clone(), ledger::id(&app.pool).await?, reach, Pace::default())?;
+    bus.spawn(deliverer.run());
     let stop = async move {
         stop.await;
         stopping.cancel();

@@ -13,6 +13,7 @@ mod policy;
 mod prices;
 mod problem;
 mod refreshes;
+mod webhooks;
 
 pub use problem::{Problem, ProblemType};
 
@@ -35,6 +36,7 @@ use crate::bus::Hub;
 use crate::pricing::Pricing;
 use crate::sources::live::OnDemand;
 use crate::sources::refresh::Refresher;
+use crate::webhooks::Webhooks;
 
 /// The largest request body: 10,000 lines of ordinary length fit twice.
 pub const MAX_BODY_BYTES: usize = 16 << 20;
@@ -55,6 +57,8 @@ pub struct Http {
     pub refresher: Refresher,
     /// Fetches lists when asked to.
     pub on_demand: OnDemand,
+    /// Webhooks of all tenants.
+    pub webhooks: Webhooks,
     /// Knows whose a token is.
     pub authority: Authority,
     /// Cancelled when the service stops, so that listeners let it.
@@ -74,6 +78,7 @@ enum Needs {
 fn routes() -> Vec<(Needs, &'static str, MethodRouter<Http>)> {
     let (open, read) = (Needs::Nothing, Needs::A(Permission::Read));
     let (audit, admin) = (Needs::A(Permission::Audit), Needs::A(Permission::Administer));
+    let work = Needs::A(Permission::Work);
     vec![
         (read, "/v1/estimates/calculate", post(estimates::calculate)),
         (read, "/v1/prices", get(prices::search)),
@@ -90,6 +95,10 @@ fn routes() -> Vec<(Needs, &'static str, MethodRouter<Http>)> {
         (admin, "/v1/discount-policy", put(policy::set)),
         (admin, "/v1/api-keys", get(keys::list).post(keys::create)),
         (admin, "/v1/api-keys/{key_id}", delete(keys::revoke)),
+        (work, "/v1/webhooks", get(webhooks::list).post(webhooks::create)),
+        (work, "/v1/webhooks/{webhook_id}", get(webhooks::show).delete(webhooks::delete)),
+        (work, "/v1/webhooks/{webhook_id}/dead-letters", get(webhooks::dead_letters)),
+        (work, "/v1/webhooks/{webhook_id}/dead-letters/replay", post(webhooks::replay)),
         (open, "/healthz", get(health::alive)),
         (open, "/readyz", get(health::ready)),
         (audit, "/metrics", get(health::metrics)),

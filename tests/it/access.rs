@@ -114,6 +114,11 @@ async fn nobody_gets_in_without_a_good_token() {
         (Method::GET, "/v1/api-keys"),
         (Method::POST, "/v1/api-keys"),
         (Method::DELETE, "/v1/api-keys/1"),
+        (Method::GET, "/v1/webhooks"),
+        (Method::POST, "/v1/webhooks"),
+        (Method::DELETE, "/v1/webhooks/1"),
+        (Method::GET, "/v1/webhooks/1/dead-letters"),
+        (Method::POST, "/v1/webhooks/1/dead-letters/replay"),
         (Method::GET, "/metrics"),
     ] {
         let response = anonymous

@@ -29,3 +29,4 @@ mod servers;
 mod service;
 mod sql;
 mod support;
+mod webhooks;

@@ -12,6 +12,7 @@ use mercuriale::pricing::Pricing;
 use mercuriale::sources::live::{Live, OnDemand, Target};
 use mercuriale::sources::refresh::{Refresher, Report};
 use mercuriale::sources::{ListEnd, Overrides, csv_list};
+use mercuriale::webhooks::{Reach, Webhooks};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, Response};
 use rust_decimal::Decimal;
@@ -103,6 +104,7 @@ impl Service {
             hub: Hub::spawn(database.pool.clone()),
             refresher: refresher.clone(),
             on_demand: OnDemand::new(live, targets),
+            webhooks: Webhooks::new(database.pool.clone(), Reach::Private),
             authority: authority.clone().with_keys(database.pool.clone()),
             stopping: CancellationToken::new(),
         });
