@@ -29,12 +29,13 @@ comment on column webhooks.attempts is 'failed ones of the event at hand, the ne
 create table webhook_dead_letters (
     webhook_id uuid        not null references webhooks on delete cascade,
     tenant     text        not null,
-    position   bigint      not null references events,
+    position   bigint      not null,
     error      text        not null,
     died_at    timestamptz not null default clock_timestamp(),
     replay     boolean     not null default false,
     constraint webhook_dead_letters_position primary key (webhook_id, position)
 );
+-- No reference to events: nothing that operates the log may stand in the way of its own rules.
 create index webhook_dead_letters_replay on webhook_dead_letters (webhook_id, position) where replay;
 
 -- The second wall between tenants: a transaction sees the tenant that it names, and none unless it names one. The
