@@ -30,6 +30,10 @@ create table webhook_dead_letters (
     webhook_id uuid        not null references webhooks on delete cascade,
     tenant     text        not null,
     position   bigint      not null,
+    event_id   uuid        not null,
+    event_type text        not null,
+    stream     text        not null,
+    recorded_at timestamptz not null,
     error      text        not null,
     died_at    timestamptz not null default clock_timestamp(),
     replay     boolean     not null default false,
@@ -38,13 +42,23 @@ create table webhook_dead_letters (
 -- No reference to events: nothing that operates the log may stand in the way of its own rules.
 create index webhook_dead_letters_replay on webhook_dead_letters (webhook_id, position) where replay;
 
--- The second wall between tenants: a transaction sees the tenant that it names, and none unless it names one. The
--- deliverer names all of them: no tenant can be called '*'.
+-- The second wall between tenants, as in 0003. The deliverer works for all of them, as the program's own role, and it alone
+-- can read secrets.
 alter table webhooks enable row level security;
+alter table webhooks force row level security;
 alter table webhook_dead_letters enable row level security;
-create policy webhooks_of_tenant on webhooks
-    using (current_setting('mercuriale.tenant', true) in (tenant, '*'));
-create policy webhook_dead_letters_of_tenant on webhook_dead_letters
-    using (current_setting('mercuriale.tenant', true) in (tenant, '*'));
-
-grant select, insert, update, delete on webhooks, webhook_dead_letters to mercuriale_app;
+alter table webhook_dead_letters force row level security;
+create policy webhooks_tenant on webhooks to mercuriale_tenant
+    using (tenant = current_tenant()) with check (tenant = current_tenant());
+create policy webhooks_delivery on webhooks to mercuriale_app using (true) with check (true);
+create policy webhook_dead_letters_tenant on webhook_dead_letters to mercuriale_tenant
+    using (tenant = current_tenant()) with check (tenant = current_tenant());
+create policy webhook_dead_letters_delivery on webhook_dead_letters to mercuriale_app using (true) with check (true);
+grant select (webhook_id, tenant, url, event_types, provider, service, region, price_id, created_at, created_by,
+              disabled_why, position, attempts, failing_since, next_attempt_at, last_error) on webhooks to mercuriale_tenant;
+grant insert, delete on webhooks to mercuriale_tenant;
+grant select, update (replay) on webhook_dead_letters to mercuriale_tenant;
+-- A webhook begins where the log ends.
+grant select (position) on ledger_head to mercuriale_tenant;
+grant select, update on webhooks to mercuriale_app;
+grant select, insert, update, delete on webhook_dead_letters to mercuriale_app;

@@ -13,7 +13,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("access", &["domain", "ledger"]),
     ("config", &["access", "domain"]),
     ("bus", &["domain", "ledger"]),
-    ("webhooks", &["bus", "domain", "ledger"]),
+    ("webhooks", &["access", "bus", "domain", "ledger"]),
     ("projections", &["domain", "ledger"]),
     ("pricing", &["cache", "domain", "ledger", "projections"]),
     ("sources", &["domain", "ledger"]),

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::sign::{Secret, Told};
-use super::store::{ALL_TENANTS, AtWork, begin};
+use super::store::AtWork;
 use super::target::Reach;
 use crate::bus::PricePlace;
 use crate::domain::event::SHARED_TENANT;
@@ -145,24 +145,21 @@ impl Deliverer {
         }
         let head = ledger::head(&self.pool).await?;
         let busy: Vec<Uuid> = at_work.iter().map(|(_, webhook_id)| *webhook_id).collect();
-        let mut transaction = begin(&self.pool, ALL_TENANTS).await?;
         sqlx::query_scalar(include_str!("sql/due.sql"))
             .bind(head)
             .bind(busy)
             .bind(i64::try_from(free).expect("a small number"))
-            .fetch_all(&mut *transaction)
+            .fetch_all(&self.pool)
             .await
     }
 
     /// Delivers what a webhook has waiting, for a while.
     async fn work(&self, webhook_id: Uuid) -> Result<(), sqlx::Error> {
         for _ in 0..BATCHES {
-            let mut transaction = begin(&self.pool, ALL_TENANTS).await?;
             let webhook: Option<AtWork> = sqlx::query_as(include_str!("sql/at_work.sql"))
                 .bind(webhook_id)
-                .fetch_optional(&mut *transaction)
+                .fetch_optional(&self.pool)
                 .await?;
-            drop(transaction);
             let Some(webhook) = webhook else { return Ok(()) };
             let replayed = self.replay(&webhook).await?;
             let went_on = webhook.is_due && self.go_on(&webhook).await?;
@@ -214,14 +211,12 @@ impl Deliverer {
 
     /// Dead letters that somebody wants tried again: each once. Whether there were any.
     async fn replay(&self, webhook: &AtWork) -> Result<bool, sqlx::Error> {
-        let mut transaction = begin(&self.pool, ALL_TENANTS).await?;
         let letters: Vec<Told> = sqlx::query_as(include_str!("sql/replays.sql"))
             .bind(webhook.webhook_id)
             .bind(BATCH)
             .bind(MAX_PAYLOAD_BYTES)
-            .fetch_all(&mut *transaction)
+            .fetch_all(&self.pool)
             .await?;
-        drop(transaction);
         let any = !letters.is_empty();
         for letter in letters {
             match self.send(webhook, &letter).await {
@@ -274,14 +269,13 @@ impl Deliverer {
     }
 
     async fn advance(&self, webhook: &AtWork, position: i64, delivered: bool) -> Result<(), sqlx::Error> {
-        let mut transaction = begin(&self.pool, ALL_TENANTS).await?;
         sqlx::query(include_str!("sql/advance.sql"))
             .bind(webhook.webhook_id)
             .bind(position)
             .bind(delivered)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await
+            .execute(&self.pool)
+            .await
+            .map(|_| ())
     }
 
     /// Puts an event off, or gives it up.
@@ -293,7 +287,7 @@ impl Deliverer {
         error: &str,
     ) -> Result<(), sqlx::Error> {
         let delay = self.delay(attempts);
-        let mut transaction = begin(&self.pool, ALL_TENANTS).await?;
+        let mut transaction = self.pool.begin().await?;
         let failing: Option<(i64, i64)> = sqlx::query_as(include_str!("sql/fail.sql"))
             .bind(webhook.webhook_id)
             .bind(error)
@@ -325,13 +319,12 @@ impl Deliverer {
     }
 
     async fn disable(&self, webhook: &AtWork) -> Result<(), sqlx::Error> {
-        let mut transaction = begin(&self.pool, ALL_TENANTS).await?;
         sqlx::query(include_str!("sql/disable.sql"))
             .bind(webhook.webhook_id)
             .bind("the target answered 410 Gone")
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await
+            .execute(&self.pool)
+            .await
+            .map(|_| ())
     }
 
     async fn note(
@@ -341,13 +334,12 @@ impl Deliverer {
         position: i64,
         error: Option<&str>,
     ) -> Result<(), sqlx::Error> {
-        let mut transaction = begin(&self.pool, ALL_TENANTS).await?;
         let query = sqlx::query(statement).bind(webhook.webhook_id).bind(position);
-        match error {
-            Some(error) => query.bind(error).execute(&mut *transaction).await?,
-            None => query.execute(&mut *transaction).await?,
+        let query = match error {
+            Some(error) => query.bind(error),
+            None => query,
         };
-        transaction.commit().await
+        query.execute(&self.pool).await.map(|_| ())
     }
 }
 

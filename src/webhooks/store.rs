@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::sign::Secret;
 use super::target::Reach;
+use crate::access::tenant_transaction;
 
 /// Webhooks that a tenant may have.
 const MAX_WEBHOOKS: i64 = 20;
@@ -15,8 +16,6 @@ const MAX_WEBHOOKS: i64 = 20;
 const MAX_TYPES: usize = 50;
 /// The longest text of a filter, in bytes.
 const MAX_TEXT_BYTES: usize = 500;
-/// Sees the rows of all tenants; none can have this name.
-pub(super) const ALL_TENANTS: &str = "*";
 
 /// Why a webhook cannot be made or changed.
 #[derive(Debug, thiserror::Error)]
@@ -96,16 +95,6 @@ pub struct Webhooks {
     reach: Reach,
 }
 
-/// A transaction that sees the rows of one tenant, or of all.
-pub(super) async fn begin(
-    pool: &PgPool,
-    tenant: &str,
-) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let mut transaction = pool.begin().await?;
-    sqlx::query(include_str!("sql/scope.sql")).bind(tenant).execute(&mut *transaction).await?;
-    Ok(transaction)
-}
-
 fn check(new: &NewWebhook, reach: Reach) -> Result<(), String> {
     reach.check(&new.url).map_err(|message| format!("url: {message}"))?;
     if let Some(types) = &new.event_types
@@ -144,7 +133,7 @@ impl Webhooks {
         new: &NewWebhook,
     ) -> Result<(WebhookRow, Secret), WebhookError> {
         check(new, self.reach).map_err(WebhookError::Invalid)?;
-        let mut transaction = begin(&self.pool, tenant).await?;
+        let mut transaction = tenant_transaction(&self.pool, tenant).await?;
         sqlx::query(include_str!("sql/lock.sql")).bind(tenant).execute(&mut *transaction).await?;
         let count: i64 = sqlx::query_scalar(include_str!("sql/count.sql"))
             .bind(tenant)
@@ -178,7 +167,7 @@ impl Webhooks {
     /// # Errors
     /// The database failed.
     pub async fn list(&self, tenant: &str) -> Result<Vec<WebhookRow>, sqlx::Error> {
-        rows(&mut begin(&self.pool, tenant).await?, tenant, None).await
+        rows(&mut tenant_transaction(&self.pool, tenant).await?, tenant, None).await
     }
 
     /// One of them; `None` if there is none of this id.
@@ -186,7 +175,7 @@ impl Webhooks {
     /// # Errors
     /// The database failed.
     pub async fn get(&self, tenant: &str, webhook_id: Uuid) -> Result<Option<WebhookRow>, sqlx::Error> {
-        Ok(rows(&mut begin(&self.pool, tenant).await?, tenant, Some(webhook_id)).await?.pop())
+        Ok(rows(&mut tenant_transaction(&self.pool, tenant).await?, tenant, Some(webhook_id)).await?.pop())
     }
 
     /// Deletes one, with its dead letters; `false` if there is none of this id.
@@ -194,7 +183,7 @@ impl Webhooks {
     /// # Errors
     /// The database failed.
     pub async fn delete(&self, tenant: &str, webhook_id: Uuid) -> Result<bool, sqlx::Error> {
-        let mut transaction = begin(&self.pool, tenant).await?;
+        let mut transaction = tenant_transaction(&self.pool, tenant).await?;
         let deleted = sqlx::query(include_str!("sql/delete.sql"))
             .bind(tenant)
             .bind(webhook_id)
@@ -215,7 +204,7 @@ impl Webhooks {
         after: i64,
         limit: i64,
     ) -> Result<Option<Vec<DeadLetter>>, sqlx::Error> {
-        let mut transaction = begin(&self.pool, tenant).await?;
+        let mut transaction = tenant_transaction(&self.pool, tenant).await?;
         if rows(&mut transaction, tenant, Some(webhook_id)).await?.is_empty() {
             return Ok(None);
         }
@@ -234,7 +223,7 @@ impl Webhooks {
     /// # Errors
     /// The webhook is disabled, or the database failed.
     pub async fn replay(&self, tenant: &str, webhook_id: Uuid) -> Result<Option<u64>, WebhookError> {
-        let mut transaction = begin(&self.pool, tenant).await?;
+        let mut transaction = tenant_transaction(&self.pool, tenant).await?;
         let Some(webhook) = rows(&mut transaction, tenant, Some(webhook_id)).await?.pop() else {
             return Ok(None);
         };

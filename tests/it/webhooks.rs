@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mercuriale::access::Role;
+use mercuriale::access::{Role, tenant_transaction};
 use mercuriale::domain::event::NewEvent;
 use mercuriale::ledger::{self, Append, Origin};
 use mercuriale::webhooks::{Deliverer, NewWebhook, Pace, Reach, Webhooks};
@@ -489,22 +489,18 @@ async fn webhooks_belong_to_their_tenant_and_bad_ones_are_refused() {
         .await
         .expect("JSON");
     assert_eq!(listed["items"], json!([]));
-    // The second wall: without a tenant, or with another, there are no rows.
-    let count = async |tenant: Option<&str>| -> i64 {
-        let mut transaction = service.database.pool.begin().await.expect("begins");
-        if let Some(tenant) = tenant {
-            sqlx::query("select set_config('mercuriale.tenant', $1, true)")
-                .bind(tenant)
-                .execute(&mut *transaction)
-                .await
-                .expect("set");
-        }
-        sqlx::query_scalar("select count(*) from webhooks")
+    // The second wall: another tenant has no rows, and no tenant can read a secret.
+    let count = async |tenant: &str| -> i64 {
+        let mut transaction = tenant_transaction(&service.database.pool, tenant).await.expect("begins");
+        sqlx::query_scalar("select count(webhook_id) from webhooks")
             .fetch_one(&mut *transaction)
             .await
             .expect("a count")
     };
-    assert_eq!((count(None).await, count(Some("stranger")).await, count(Some(TENANT)).await), (0, 0, 1));
+    assert_eq!((count("stranger").await, count(TENANT).await), (0, 1));
+    let mut transaction = tenant_transaction(&service.database.pool, TENANT).await.expect("begins");
+    let secret = sqlx::query("select secret from webhooks").fetch_one(&mut *transaction).await;
+    assert!(secret.is_err_and(|error| error.to_string().contains("permission denied")));
 
     for (request, expected) in [
         (json!({}), "missing field `url`"),
