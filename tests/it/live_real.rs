@@ -1,5 +1,5 @@
 //! Real lists over HTTP. Not part of `make test`: set `MERCURIALE_PRICE_LISTS` to a folder with `aws-bulk/OFFER/REGION/`
-//! and `azure-retail/LIST/TIME/page-NNN.json.gz`, and run `make test ARGS="real_lists -- --ignored"`.
+//! and `azure-retail/LIST/TIME/page-NNN.json.gz`, and run `make test ARGS="--test it -- --ignored real_"`.
 
 use std::fs;
 use std::io::Read as _;
