@@ -312,6 +312,10 @@ async fn a_list_that_is_not_newer_is_refused_without_a_trace() {
         assert!(matches!(error, RefreshError::Refused(_)), "{error:?}");
         assert!(error.to_string().contains("older lists are refused"), "{error}");
     }
+    // One from the far future would keep out all that come after it.
+    let error = ledger.try_csv("s", 100_000, &TEN).await.expect_err("from the future");
+    assert!(matches!(error, RefreshError::Refused(_)), "{error:?}");
+    assert!(error.to_string().contains("in the future"), "{error}");
     assert_eq!(ledger.head().await, head);
     // Another scope has a time of its own.
     assert_eq!(counts(&ledger.csv("other", 1, &[("z", "1")]).await), [1, 1, 0, 0, 0, 0, 0, 0]);

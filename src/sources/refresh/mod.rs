@@ -38,10 +38,13 @@ use crate::domain::refresh::Rules;
 use crate::ledger::segments::SegmentError;
 use crate::ledger::{Append, AppendError, Appender, Origin, Outcome};
 
+/// How far the clock of whoever published a list may be ahead of ours.
+const CLOCK_TOLERANCE: chrono::Duration = chrono::Duration::days(1);
+
 /// Why a refresh recorded nothing, or only that it failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
-    /// The list is not newer than the last one of its scope, or another run of the scope is under way.
+    /// The list is from the future or not newer than the last one of its scope, or another run of the scope is under way.
     #[error("{0}")]
     Refused(String),
     /// The list could not be read; `refresh.failed` says so in the ledger.
@@ -278,6 +281,16 @@ impl Refresher {
         connection: &mut PgConnection,
         header: ListHeader,
     ) -> Result<Vec<ScopeRun>, RefreshError> {
+        let latest = Utc::now() + CLOCK_TOLERANCE;
+        if header.observed_at > latest {
+            return Err(RefreshError::Refused(format!(
+                "the list of {} {} says that it was observed at {}, which is in the future; no list before that time \
+                 would be taken any more, so check the machine's clock, or give --observed-at",
+                run.source,
+                header.scope,
+                timestamp(header.observed_at),
+            )));
+        }
         lock_scope(connection, &run.source, &header.scope).await?;
         let runs = coverage::scope_runs(connection, &run.source, &header.scope).await?;
         if let Some(last) = runs.first()
