@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::bus::Hub;
 use crate::config::Config;
 use crate::domain::estimate::request_parse;
-use crate::http::{Http, router};
+use crate::http::{self, Http, router};
 use crate::ledger;
 use crate::sources::live::{Limits, Live, OnDemand, Scheduler, Target};
 use crate::sources::refresh::Refresher;
@@ -101,7 +101,7 @@ pub(super) async fn serve(
         stop.await;
         stopping.cancel();
     };
-    axum::serve(listener, router(state)).with_graceful_shutdown(stop).await?;
+    http::serve(listener, router(state), stop).await?;
     bus.abort_all();
     following.abort();
     if let Some(scheduled) = scheduled {

@@ -24,7 +24,9 @@ use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::serve::ListenerExt as _;
 use sqlx::PgPool;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
@@ -103,6 +105,23 @@ fn routes() -> Vec<(Needs, &'static str, MethodRouter<Http>)> {
         (open, "/readyz", get(health::ready)),
         (audit, "/metrics", get(health::metrics)),
     ]
+}
+
+/// Serves until `stop`, then finishes what was accepted.
+///
+/// # Errors
+/// The listener failed.
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    // An event is a small packet, which the kernel would hold back until the listener has acknowledged the one before:
+    // up to 40 ms.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    axum::serve(listener, app).with_graceful_shutdown(stop).await
 }
 
 /// All routes, guarded.
