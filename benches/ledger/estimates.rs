@@ -35,7 +35,7 @@ pub(crate) async fn measure(server: &Server, table: &mut Table) -> anyhow::Resul
     bulk.append((1..=PRICES).map(made_up::listed).collect()).await?;
     bulk.commit().await?;
 
-    let body = request();
+    let body = request(LINES);
     let parsed = request_parse(&body)?;
     let mut levels: Vec<(&str, Vec<Arc<dyn PriceCache>>)> =
         vec![("memory", vec![Arc::new(MemoryCache::new(1_000))])];
@@ -77,12 +77,13 @@ pub(crate) async fn measure(server: &Server, table: &mut Table) -> anyhow::Resul
     Ok(())
 }
 
-fn request() -> Vec<u8> {
-    let lines: Vec<_> = (1..=LINES)
+/// A request of so many lines, each for another of the first prices.
+pub(crate) fn request(lines: i64) -> Vec<u8> {
+    let lines: Vec<_> = (1..=lines)
         .map(|line| {
             serde_json::json!({
                 "label": format!("line {line}"), "provider": "aws", "service": "AmazonEC2", "region": "eu-west-3",
-                "resource": made_up::sku(line * 7), "attributes": {}, "quantity": "3", "pricing_model": "reserved-1y",
+                "resource": made_up::sku((line * 7 - 1) % PRICES + 1), "attributes": {}, "quantity": "3", "pricing_model": "reserved-1y",
             })
         })
         .collect();

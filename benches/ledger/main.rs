@@ -15,6 +15,7 @@ mod machine;
 mod made_up;
 mod rebuild;
 mod refresh;
+mod saved;
 mod server;
 mod service;
 mod table;
@@ -26,7 +27,7 @@ use anyhow::Context as _;
 use self::server::Server;
 use self::table::Table;
 
-const FIGURES: [&str; 7] = ["appends", "bulk", "estimates", "latency", "live", "rebuild", "refresh"];
+const FIGURES: [&str; 8] = ["appends", "bulk", "estimates", "latency", "live", "rebuild", "refresh", "saved"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -73,6 +74,9 @@ async fn measure(server: &Server, folder: &Path, is_wanted: impl Fn(&str) -> boo
     }
     if is_wanted("refresh") {
         refresh::measure(server, folder, &mut table).await?;
+    }
+    if is_wanted("saved") {
+        saved::measure(server, &mut table).await?;
     }
     println!("\n{table}");
     Ok(())

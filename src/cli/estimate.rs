@@ -1,6 +1,6 @@
 //! `mercuriale estimate`.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
@@ -10,6 +10,8 @@ use super::{Exit, output};
 use crate::app::App;
 use crate::domain::estimate::request_parse;
 use crate::domain::precise::round_cents_half_even;
+use crate::domain::saved::export::{self, Locale};
+use crate::domain::saved::{About, Version, version_write};
 use crate::http::MAX_BODY_BYTES;
 
 /// An hour costs little: more decimals than cents are shown.
@@ -25,6 +27,9 @@ pub(super) struct Estimate {
     /// The whole answer as JSON
     #[arg(long)]
     json: bool,
+    /// One row a line as CSV (docs/CSV.md)
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
 }
 
 impl Estimate {
@@ -36,6 +41,15 @@ impl Estimate {
         let estimate = app.pricing.estimate_calculate(&request, Utc::now()).await?;
         if self.json {
             return output::json(&estimate);
+        }
+        if self.csv {
+            // As if it were saved: one way to write CSV.
+            let name = request.name.clone().unwrap_or_default();
+            let about = About { name, note: None, tags: Vec::new(), archived: false };
+            let data = version_write(1, &about, &request, &estimate);
+            let csv = export::lines(&Version::read(&data)?, Locale::default())?;
+            std::io::stdout().write_all(&csv)?;
+            return Ok(Exit::Done);
         }
         let titles =
             ["line", "price", "unit", "list price", "discount", "hourly", "monthly", "annual", "currency"];

@@ -1,6 +1,7 @@
 //! The command line: thin over the same calls as HTTP. Results go to stdout, everything else to stderr.
 
 mod estimate;
+mod estimates;
 mod ledger;
 mod output;
 mod policy;
@@ -66,6 +67,8 @@ enum Command {
     Refreshes(refresh::Refreshes),
     /// Estimate the cost of a request in a JSON file
     Estimate(estimate::Estimate),
+    /// List saved estimates, show, compare or export their versions
+    Estimates(estimates::Estimates),
     /// Search prices, show one, its history or its observations
     #[command(subcommand)]
     Prices(prices::Prices),
@@ -184,6 +187,7 @@ async fn dispatch(app: &App, targets: Vec<Target>, command: Command) -> anyhow::
         Command::Refresh(refresh) => refresh.run(app, targets).await,
         Command::Refreshes(refreshes) => refreshes.run(app).await,
         Command::Estimate(estimate) => estimate.run(app).await,
+        Command::Estimates(estimates) => estimates.run(app).await,
         Command::Prices(prices) => prices.run(app).await,
         Command::Policy(policy) => policy.run(app).await,
         Command::Projections(projections) => projections.run(app).await,

@@ -31,6 +31,8 @@ pub const PRICE_WITHDRAWN: &str = "price.withdrawn";
 pub const PRICE_RELISTED: &str = "price.relisted";
 /// Somebody suggests an official price to the administrator; stream `proposal/<uuid>`.
 pub const PROPOSAL_SUBMITTED: &str = "proposal.submitted";
+/// A version of an estimate was saved; stream `estimate/<uuid>`, whose versions are those of the estimate.
+pub const ESTIMATE_SAVED: &str = "estimate.saved";
 /// The administrator set the discount rates; stream `policy/discount`.
 pub const DISCOUNT_POLICY_SET: &str = "discount_policy.set";
 
@@ -96,6 +98,11 @@ pub fn refresh_stream(refresh_id: Uuid) -> String {
 /// Name of a proposal's stream.
 pub fn proposal_stream(proposal_id: Uuid) -> String {
     format!("proposal/{proposal_id}")
+}
+
+/// Name of an estimate's stream.
+pub fn estimate_stream(estimate_id: Uuid) -> String {
+    format!("estimate/{estimate_id}")
 }
 
 /// Stream of the discount policy.

@@ -11,5 +11,6 @@ pub mod money;
 pub mod precise;
 pub mod price;
 pub mod refresh;
+pub mod saved;
 pub mod selection;
 pub mod units;

@@ -15,12 +15,17 @@ pub(super) async fn calculate(State(http): State<Http>, request: Request) -> Res
     let body = read_json(request).await?;
     let request =
         request_parse(&body).map_err(|invalid| Problem::with_faults(ProblemType::InvalidRequest, invalid))?;
-    let estimate =
-        http.pricing.estimate_calculate(&request, Utc::now()).await.map_err(|error| match error {
+    let estimate = http.pricing.estimate_calculate(&request, Utc::now()).await?;
+    Ok(axum::Json(estimate).into_response())
+}
+
+impl From<EstimateError> for Problem {
+    fn from(error: EstimateError) -> Self {
+        match error {
             EstimateError::Unanswerable(invalid) => {
-                Problem::with_faults(ProblemType::UnanswerableEstimate, invalid)
+                Self::with_faults(ProblemType::UnanswerableEstimate, invalid)
             }
             EstimateError::Pricing(error) => error.into(),
-        })?;
-    Ok(axum::Json(estimate).into_response())
+        }
+    }
 }

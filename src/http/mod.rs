@@ -4,6 +4,8 @@
 
 mod access;
 mod body;
+mod compare;
+mod conditional;
 mod estimates;
 mod events;
 mod health;
@@ -13,6 +15,7 @@ mod policy;
 mod prices;
 mod problem;
 mod refreshes;
+mod saved;
 mod webhooks;
 
 pub use problem::{Problem, ProblemType};
@@ -23,7 +26,7 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use axum::serve::ListenerExt as _;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -83,6 +86,15 @@ fn routes() -> Vec<(Needs, &'static str, MethodRouter<Http>)> {
     let work = Needs::A(Permission::Work);
     vec![
         (read, "/v1/estimates/calculate", post(estimates::calculate)),
+        (read, "/v1/estimates/consolidate", post(compare::consolidate)),
+        (read, "/v1/estimates", get(saved::list)),
+        (work, "/v1/estimates", post(saved::create)),
+        (read, "/v1/estimates/{estimate_id}", get(saved::show)),
+        (work, "/v1/estimates/{estimate_id}", patch(saved::relabel)),
+        (read, "/v1/estimates/{estimate_id}/diff", get(compare::diff)),
+        (work, "/v1/estimates/{estimate_id}/versions", post(saved::update)),
+        (read, "/v1/estimates/{estimate_id}/versions/{version}", get(saved::version)),
+        (read, "/v1/estimates/{estimate_id}/versions/{version}/what-if", post(compare::what_if)),
         (read, "/v1/prices", get(prices::search)),
         (read, "/v1/prices/{price_id}", get(prices::show)),
         (read, "/v1/prices/{price_id}/history", get(prices::history)),

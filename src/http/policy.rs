@@ -1,13 +1,13 @@
 //! The discount policy: read, and set by administrators.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Http;
 use super::body::read_json;
+use super::conditional::{version_expected, with_etag};
 use super::problem::{Problem, ProblemType};
 use crate::access::Principal;
 use crate::domain::discounts::{DiscountPolicy, Rates};
@@ -32,7 +32,7 @@ pub(super) async fn set(
     principal: Principal,
     request: Request,
 ) -> Result<Response, Problem> {
-    let expected = version_expected(request.headers())?;
+    let expected = version_expected(request.headers(), "discount policy")?;
     let body = read_json(request).await?;
     let Wanted { rates } = serde_json::from_slice(&body).map_err(|error| {
         let detail = format!(
@@ -54,24 +54,5 @@ pub(super) async fn set(
 }
 
 fn answer(policy: &DiscountPolicy) -> Response {
-    let mut response = axum::Json(policy).into_response();
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", policy.version)) {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    response
-}
-
-/// The version in `If-Match`, which has to be one strong entity tag (RFC 9110, 13.1.1).
-fn version_expected(headers: &HeaderMap) -> Result<u64, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else {
-        let detail =
-            "send If-Match with the ETag of the policy that this one replaces, so that no change is lost";
-        return Err(Problem::new(ProblemType::PreconditionRequired, detail));
-    };
-    let tag = value.to_str().ok().and_then(|tag| tag.trim().strip_prefix('"')?.strip_suffix('"'));
-    tag.and_then(|version| version.parse().ok()).filter(|version| *version > 0).ok_or_else(|| {
-        let detail =
-            "If-Match is not an ETag of the policy: send it as it came, such as \"1\", with its quotes";
-        Problem::new(ProblemType::InvalidRequest, detail)
-    })
+    with_etag(axum::Json(policy).into_response(), &policy.version.to_string())
 }

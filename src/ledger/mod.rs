@@ -7,6 +7,7 @@ mod append;
 mod bulk;
 mod connect;
 mod hash;
+mod idempotency;
 mod lead;
 mod read;
 pub mod segments;
@@ -16,6 +17,7 @@ pub use append::{Append, AppendError, Appended, Appender, Idempotency, Outcome, 
 pub use bulk::BulkAppend;
 pub use connect::{ConnectError, connect, migrate};
 pub use hash::leaf_hash;
+pub use idempotency::idempotency_answer;
 pub use lead::{HEARTBEAT, Lead, answered};
 pub use read::{Event, EventFilter, Tail, head, id, read};
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use sqlx::PgConnection;
 
 use super::flight::Choice;
-use super::lookup::{self, MAX_CANDIDATES, line_key, place};
+use super::lookup::{self, MAX_CANDIDATES, When, line_key, place};
 use super::position::{Standing, policy_as_of};
 use super::{Pricing, PricingError, snapshot};
 use crate::cache::{CachedRate, RateKey};
@@ -194,7 +194,8 @@ impl Pricing {
                 asked.len() - 1
             });
         }
-        let choices = rate_choose(&mut transaction, &asked, Some(as_of)).await?;
+        let when = When { as_of, known_at: position };
+        let choices = rate_choose(&mut transaction, &asked, Some(when)).await?;
         transaction.rollback().await.map_err(PricingError::from)?;
         let found = |line| (choices[first[&line_key(line)]].clone(), ServedFrom::Postgres);
         let found = request.lines.iter().map(found).collect();
@@ -270,9 +271,9 @@ impl Pricing {
 pub(super) async fn rate_choose(
     connection: &mut PgConnection,
     lines: &[&RequestLine],
-    as_of: Option<DateTime<Utc>>,
+    at: Option<When>,
 ) -> Result<Vec<Choice>, PricingError> {
-    let meant = lookup::candidates(connection, lines, as_of).await?;
+    let meant = lookup::candidates(connection, lines, at).await?;
     let choose = |(line, meant): (&&RequestLine, &lookup::Meant)| {
         if meant.candidates.len() >= MAX_CANDIDATES {
             let resource = line.resource.clone();

@@ -12,6 +12,15 @@ use super::listing::ListingRow;
 use crate::domain::estimate::RequestLine;
 use crate::domain::selection::Candidate;
 
+/// At which prices are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct When {
+    /// Time in the world.
+    pub(super) as_of: DateTime<Utc>,
+    /// What the ledger has recorded after this position is not known.
+    pub(super) known_at: i64,
+}
+
 /// A line matches fewer prices than this before attributes narrow them; more are not read, hence refused.
 pub(super) const MAX_CANDIDATES: usize = 5_000;
 
@@ -63,10 +72,10 @@ pub(super) struct Meant {
 pub(super) async fn candidates(
     connection: &mut PgConnection,
     lines: &[&RequestLine],
-    as_of: Option<DateTime<Utc>>,
+    at: Option<When>,
 ) -> Result<Vec<Meant>, PricingError> {
     let named: Vec<(&RequestLine, &str)> = lines.iter().map(|line| (*line, line.resource.as_str())).collect();
-    let mut meant: Vec<Meant> = find(connection, &named, as_of)
+    let mut meant: Vec<Meant> = find(connection, &named, at)
         .await?
         .into_iter()
         .zip(lines)
@@ -83,7 +92,7 @@ pub(super) async fn candidates(
     if !alone.is_empty() {
         let skus: Vec<(&RequestLine, &str)> =
             alone.iter().map(|(index, sku_id)| (lines[*index], sku_id.as_str())).collect();
-        for ((index, _), siblings) in alone.iter().zip(find(connection, &skus, as_of).await?) {
+        for ((index, _), siblings) in alone.iter().zip(find(connection, &skus, at).await?) {
             meant[*index].candidates.extend(siblings);
         }
         for meant in meant.iter_mut().filter(|meant| meant.identity.is_some()) {
@@ -112,12 +121,12 @@ fn identity(candidates: &[Candidate], resource: &str) -> Option<(&'static str, S
 async fn find(
     connection: &mut PgConnection,
     names: &[(&RequestLine, &str)],
-    as_of: Option<DateTime<Utc>>,
+    at: Option<When>,
 ) -> Result<Vec<Vec<Candidate>>, PricingError> {
     let lookups: Vec<String> =
         names.iter().map(|(line, name)| format!("{}/{name}", place(line)).to_lowercase()).collect();
     let price_ids: Vec<Option<i64>> = names.iter().map(|(_, name)| name.parse().ok()).collect();
-    let statement = match as_of {
+    let statement = match at {
         None => sqlx::query_as::<_, CandidateRow>(include_str!("sql/candidates.sql")),
         Some(_) => sqlx::query_as::<_, CandidateRow>(include_str!("sql/candidates_as_of.sql")),
     };
@@ -125,8 +134,8 @@ async fn find(
         .bind(lookups)
         .bind(price_ids)
         .bind(i64::try_from(MAX_CANDIDATES + 1).expect("a small number"));
-    if as_of.is_some() {
-        statement = statement.bind(as_of);
+    if let Some(When { as_of, known_at }) = at {
+        statement = statement.bind(as_of).bind(known_at);
     }
     let mut found: Vec<Vec<Candidate>> = vec![Vec::new(); names.len()];
     for row in statement.fetch_all(connection).await? {

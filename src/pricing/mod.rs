@@ -10,10 +10,15 @@ mod listing;
 mod lookup;
 mod policy;
 mod position;
+mod saved;
 mod search;
 
 pub use estimate::EstimateError;
 pub use policy::policy_set;
+pub use saved::{
+    CompareError, EstimateFilter, EstimateRow, MAX_CONSOLIDATED, Other, Picked, Report, Save, SaveError,
+    SavedVersion, WhatIfAnswer,
+};
 pub use search::{HistoryRow, MAX_PAGE, Observed, Page, PriceFilter, PriceRow};
 
 use std::sync::Arc;

@@ -98,6 +98,15 @@ async fn nobody_gets_in_without_a_good_token() {
     let anonymous = reqwest::Client::new();
     for (method, path) in [
         (Method::POST, "/v1/estimates/calculate"),
+        (Method::POST, "/v1/estimates/consolidate"),
+        (Method::GET, "/v1/estimates"),
+        (Method::POST, "/v1/estimates"),
+        (Method::GET, "/v1/estimates/1"),
+        (Method::PATCH, "/v1/estimates/1"),
+        (Method::GET, "/v1/estimates/1/diff"),
+        (Method::POST, "/v1/estimates/1/versions"),
+        (Method::GET, "/v1/estimates/1/versions/1"),
+        (Method::POST, "/v1/estimates/1/versions/1/what-if"),
         (Method::GET, "/v1/prices"),
         (Method::HEAD, "/v1/prices"),
         (Method::GET, "/v1/prices/1"),

@@ -66,6 +66,28 @@ pub struct LineCost {
     /// The whole listing of `price`.
     #[serde(skip)]
     pub listing: Arc<Listing>,
+    /// What it is billed by: one price, or each tier that is reached, or the hourly part and the fee.
+    #[serde(skip)]
+    pub charges: Vec<Charge>,
+}
+
+/// One price of a line, and what is billed at it in the month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// Identity in this ledger.
+    pub price_id: i64,
+    /// What it is the price of.
+    pub listing: Arc<Listing>,
+    /// As the provider lists it.
+    pub list_unit_price: Decimal,
+    /// What the line pays before the discount.
+    pub unit_price: Decimal,
+    /// Single units that are billed.
+    pub quantity: Decimal,
+    /// Single units that one price buys.
+    pub factor: Decimal,
+    /// After the discount.
+    pub monthly_cost: Decimal,
 }
 
 /// Amounts of money, unrounded.
@@ -159,14 +181,14 @@ pub struct TierCost {
 }
 
 impl TierCost {
-    pub(super) fn new(candidate: &Candidate, quantity: Decimal, monthly_cost: Decimal) -> Self {
+    pub(super) fn new(charge: &Charge) -> Self {
         Self {
-            price_id: candidate.price_id,
-            tier_from: candidate.listing.tier_from.normalize(),
-            tier_to: candidate.listing.tier_to.map(|end| end.normalize()),
-            list_unit_price: candidate.amount.normalize(),
-            quantity,
-            monthly_cost,
+            price_id: charge.price_id,
+            tier_from: charge.listing.tier_from.normalize(),
+            tier_to: charge.listing.tier_to.map(|end| end.normalize()),
+            list_unit_price: charge.list_unit_price,
+            quantity: charge.quantity,
+            monthly_cost: charge.monthly_cost,
         }
     }
 }

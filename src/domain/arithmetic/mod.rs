@@ -26,7 +26,9 @@ use crate::domain::precise::{Overflow, add, divide, multiply, subtract};
 use crate::domain::selection::{Candidate, Commitment, Selection};
 use crate::domain::units::{Billing, Unit};
 
-pub use answer::{Costs, CurrencyTotal, Estimate, LineCost, PriceUsed, ServedFrom, ServiceCost, TierCost};
+pub use answer::{
+    Charge, Costs, CurrencyTotal, Estimate, LineCost, PriceUsed, ServedFrom, ServiceCost, TierCost,
+};
 
 const MONTHS_PER_YEAR: Decimal = Decimal::from_parts(12, 0, 0, false, 0);
 const HOURS_PER_DAY: Decimal = Decimal::from_parts(24, 0, 0, false, 0);
@@ -114,11 +116,11 @@ pub fn line_cost(
     let overflow = |overflow| CostError::Overflow { label: line.label.clone(), overflow };
     let price = line_price(selection, &parts, discount_rate).map_err(overflow)?;
     let mut monthly = Decimal::ZERO;
-    let mut tiers = Vec::with_capacity(parts.len());
+    let mut charges = Vec::with_capacity(parts.len());
     for part in &parts {
         let cost = part.cost(part.quantity, price.kept).map_err(overflow)?;
         monthly = add(monthly, cost).map_err(overflow)?;
-        tiers.push(TierCost::new(part.candidate, part.quantity, cost));
+        charges.push(part.charge(cost));
     }
     let hourly = if unit.billing == Billing::Hourly && selection.rate.len() == 1 {
         parts.iter().try_fold(Decimal::ZERO, |sum, part| add(sum, part.cost(line.quantity, price.kept)?))
@@ -137,8 +139,9 @@ pub fn line_cost(
         effective_unit_price: price.effective_unit_price,
         costs: Costs::new(hourly.map_err(overflow)?, monthly).map_err(overflow)?,
         pricing_basis: selection.basis,
-        tiers: has_parts.then_some(tiers),
+        tiers: has_parts.then(|| charges.iter().map(TierCost::new).collect()),
         listing: listing.clone(),
+        charges,
     })
 }
 
@@ -186,10 +189,36 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Multiplies first and divides last, so that at most the last step rounds.
     fn cost(&self, quantity: Decimal, kept: Decimal) -> Result<Decimal, Overflow> {
-        divide(multiply(multiply(self.candidate.amount, kept)?, quantity)?, self.factor)
+        charge_cost(self.candidate.amount, kept, quantity, self.factor)
     }
+
+    fn charge(&self, monthly_cost: Decimal) -> Charge {
+        let amount = self.candidate.amount.normalize();
+        Charge {
+            price_id: self.candidate.price_id,
+            listing: self.candidate.listing.clone(),
+            list_unit_price: amount,
+            unit_price: amount,
+            quantity: self.quantity,
+            factor: self.factor,
+            monthly_cost,
+        }
+    }
+}
+
+/// What `quantity` single units cost at a price that buys `factor` of them, of which a discount leaves `kept`.
+/// Multiplies first and divides last, so that at most the last step rounds.
+///
+/// # Errors
+/// More than 28 integer digits.
+pub fn charge_cost(
+    unit_price: Decimal,
+    kept: Decimal,
+    quantity: Decimal,
+    factor: Decimal,
+) -> Result<Decimal, Overflow> {
+    divide(multiply(multiply(unit_price, kept)?, quantity)?, factor)
 }
 
 /// The tiers that `billed` units reach, then the fee of a commitment.

@@ -16,12 +16,17 @@
 //! # Ok::<(), mercuriale::domain::estimate::InvalidRequest>(())
 //! ```
 
+mod labels;
 mod validate;
 mod wire;
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+
+pub use labels::{
+    Labels, MAX_NOTE_CHARS, MAX_TAG_CHARS, MAX_TAGS, Relabel, relabel_parse, save_request_parse,
+};
 
 use crate::domain::discounts::PricingModel;
 use crate::domain::price::Attributes;
@@ -178,13 +183,16 @@ pub struct InvalidRequest {
 /// Everything that is wrong with it. Wrong types and unknown fields come first, then the values.
 pub fn request_parse(body: &[u8]) -> Result<EstimateRequest, InvalidRequest> {
     let mut problems = validate::Problems::default();
-    let request = match serde_json::from_slice::<wire::RequestText>(body) {
-        Ok(text) => validate::request(text, &mut problems),
-        // The second, slower reading finds the places.
-        Err(error) => wire::read_slowly(body, &error, &mut problems)
-            .and_then(|text| validate::request(text, &mut problems)),
-    };
+    let request = read(body, &mut problems).and_then(|text| validate::request(text, &mut problems));
     problems.into_result(request)
+}
+
+fn read(body: &[u8], problems: &mut validate::Problems) -> Option<wire::RequestText> {
+    match serde_json::from_slice::<wire::RequestText>(body) {
+        Ok(text) => Some(text),
+        // The second, slower reading finds the places.
+        Err(error) => wire::read_slowly(body, &error, problems),
+    }
 }
 
 #[cfg(test)]

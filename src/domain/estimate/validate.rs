@@ -78,10 +78,7 @@ impl Problems {
         self.add(spot, message, remedy);
     }
 
-    pub(super) fn into_result(
-        self,
-        request: Option<EstimateRequest>,
-    ) -> Result<EstimateRequest, InvalidRequest> {
+    pub(super) fn into_result<T>(self, request: Option<T>) -> Result<T, InvalidRequest> {
         match request {
             Some(request) if self.total == 0 => Ok(request),
             _ => Err(InvalidRequest { problems: self.first, total: self.total }),
@@ -225,13 +222,14 @@ fn required(text: Option<String>, limit: usize, spot: &Spot<'_>, problems: &mut 
     text
 }
 
-fn missing(spot: &Spot<'_>, problems: &mut Problems) {
+pub(super) fn missing(spot: &Spot<'_>, problems: &mut Problems) {
     if !problems.is_mistyped(spot) {
-        problems.add(spot, "is missing".into(), "add it to the line");
+        let remedy = if spot.line.is_some() { "add it to the line" } else { "add it to the request" };
+        problems.add(spot, "is missing".into(), remedy);
     }
 }
 
-fn check_text(text: &str, limit: usize, spot: &Spot<'_>, problems: &mut Problems) {
+pub(super) fn check_text(text: &str, limit: usize, spot: &Spot<'_>, problems: &mut Problems) {
     if text.trim().is_empty() {
         problems.add(spot, "the text is empty".into(), "write something, or leave it out if it is optional");
     }

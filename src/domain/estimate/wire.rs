@@ -17,6 +17,8 @@ use super::validate::{Problems, Spot};
 #[serde(deny_unknown_fields)]
 pub(super) struct RequestText {
     pub(super) name: Option<String>,
+    pub(super) note: Option<String>,
+    pub(super) tags: Option<Vec<String>>,
     pub(super) session: Option<IgnoredAny>,
     pub(super) hours_per_month: Option<String>,
     pub(super) month: Option<String>,
@@ -24,7 +26,7 @@ pub(super) struct RequestText {
     pub(super) lines: Option<Vec<LineText>>,
 }
 
-const REQUEST_FIELDS: &str = "name, session, hours_per_month, month, as_of, lines";
+const REQUEST_FIELDS: &str = "name, note, tags, session, hours_per_month, month, as_of, lines";
 
 /// A line as texts.
 #[derive(Debug, Default, Deserialize)]
@@ -104,6 +106,8 @@ fn request(value: Value, problems: &mut Problems) -> RequestText {
         let spot = Spot::root().field(&name);
         match name.as_str() {
             "name" => text.name = string(value, &spot, problems),
+            "note" => text.note = string(value, &spot, problems),
+            "tags" => text.tags = strings(value, &spot, problems),
             "hours_per_month" => text.hours_per_month = string(value, &spot, problems),
             "month" => text.month = string(value, &spot, problems),
             "as_of" => text.as_of = string(value, &spot, problems),
@@ -179,6 +183,28 @@ fn attributes(value: Value, spot: &Spot<'_>, problems: &mut Problems) -> Attribu
         Some((name, text))
     });
     AttributesText(pairs.collect())
+}
+
+/// The texts of an array; `None` for null, and for other types after noting them.
+fn strings(value: Value, spot: &Spot<'_>, problems: &mut Problems) -> Option<Vec<String>> {
+    let items = match value {
+        Value::Null => return None,
+        Value::Array(items) => items,
+        other => {
+            let message = format!("an array of texts is needed, not {}", kind(&other));
+            problems.mistyped(spot, message, "write [\"a\", \"b\"]");
+            return None;
+        }
+    };
+    let texts = items.into_iter().enumerate().filter_map(|(index, item)| {
+        let index = index.to_string();
+        let spot = spot.field(&index);
+        if item.is_null() {
+            problems.mistyped(&spot, "a text is needed, not null".into(), "leave it out");
+        }
+        string(item, &spot, problems)
+    });
+    Some(texts.collect())
 }
 
 /// The text; `None` for null, and for other types after noting them.

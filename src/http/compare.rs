@@ -1,0 +1,110 @@
+//! Saved estimates compared, asked differently, summed.
+
+use std::collections::BTreeSet;
+
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use chrono::Utc;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::Http;
+use super::body::read_json;
+use super::page::Parameters;
+use super::problem::{Problem, ProblemType};
+use super::saved::{estimate_id_of, version_of};
+use crate::access::Principal;
+use crate::domain::saved::WhatIf;
+use crate::pricing::{CompareError, MAX_CONSOLIDATED, Other};
+
+impl From<CompareError> for Problem {
+    fn from(error: CompareError) -> Self {
+        match error {
+            CompareError::Unknown(_) => Self::new(ProblemType::NotFound, error.to_string()),
+            CompareError::Invalid(invalid) => Self::with_faults(ProblemType::InvalidRequest, invalid),
+            CompareError::Estimate(error) => error.into(),
+            CompareError::Overflow(_) => {
+                Self::new(ProblemType::UnanswerableEstimate, format!("{error}; compare smaller estimates"))
+            }
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Between {
+    from: Option<String>,
+    to: Option<String>,
+}
+
+/// `GET /v1/estimates/{id}/diff?from=1&to=2|now`: why two versions, or a version and now, cost different amounts.
+pub(super) async fn diff(
+    State(http): State<Http>,
+    Path(id): Path<String>,
+    principal: Principal,
+    Parameters(between): Parameters<Between>,
+) -> Result<Response, Problem> {
+    let estimate_id = estimate_id_of(&id)?;
+    let (Some(from), Some(to)) = (between.from, between.to) else {
+        let detail = "give from, a version, and to, a version or now: ?from=1&to=now";
+        return Err(Problem::new(ProblemType::InvalidRequest, detail));
+    };
+    let to = if to == "now" { Other::Now } else { Other::Version(version_of(&to)?) };
+    let from = version_of(&from)?;
+    let diff = http.pricing.estimate_diff(&principal.tenant, estimate_id, from, to, Utc::now()).await?;
+    Ok(axum::Json(diff).into_response())
+}
+
+async fn read<T: DeserializeOwned>(request: Request, example: &str) -> Result<T, Problem> {
+    let body = read_json(request).await?;
+    serde_json::from_slice(&body).map_err(|error| {
+        Problem::new(ProblemType::InvalidRequest, format!("{error}; send an object such as {example}"))
+    })
+}
+
+/// `POST /v1/estimates/{id}/versions/{n}/what-if`: a version with something asked differently, not saved.
+pub(super) async fn what_if(
+    State(http): State<Http>,
+    Path((id, version)): Path<(String, String)>,
+    principal: Principal,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (estimate_id, version) = (estimate_id_of(&id)?, version_of(&version)?);
+    let asked: WhatIf = read(request, r#"{"region":"eu-west-1","quantity_factor":"1.5"}"#).await?;
+    let answer =
+        http.pricing.estimate_what_if(&principal.tenant, estimate_id, version, &asked, Utc::now()).await?;
+    Ok(axum::Json(answer).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    estimates: Vec<WantedEstimate>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WantedEstimate {
+    id: Uuid,
+    version: Option<i64>,
+}
+
+/// `POST /v1/estimates/consolidate`: several estimates in one report.
+pub(super) async fn consolidate(
+    State(http): State<Http>,
+    principal: Principal,
+    request: Request,
+) -> Result<Response, Problem> {
+    let Wanted { estimates } = read(request, r#"{"estimates":[{"id":"...","version":1}]}"#).await?;
+    let wrong = |detail: String| Err(Problem::new(ProblemType::InvalidRequest, detail));
+    if estimates.is_empty() || estimates.len() > MAX_CONSOLIDATED {
+        return wrong(format!("estimates: a report has 1 to {MAX_CONSOLIDATED} of them"));
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = estimates.iter().find(|one| !seen.insert(one.id)) {
+        return wrong(format!("estimates: {} is there twice and would count twice; give it once", twice.id));
+    }
+    let wanted: Vec<_> = estimates.into_iter().map(|one| (one.id, one.version)).collect();
+    Ok(axum::Json(http.pricing.estimates_consolidate(&principal.tenant, &wanted).await?).into_response())
+}
