@@ -1,7 +1,8 @@
 //! Mercuriale: an event-sourced ledger of cloud prices.
 //!
 //! See docs/ARCHITECTURE.md for the map. Arrows between modules run one way:
-//! `domain <- ledger <- projections <- pricing <- http, cli` and `sources, access -> ledger, domain`.
+//! `domain <- ledger <- projections <- pricing <- http, cli`, `sources, access -> ledger, domain` and
+//! `pricing -> people -> access`.
 
 pub mod access;
 pub mod app;
@@ -13,6 +14,7 @@ pub mod domain;
 pub mod embedded;
 pub mod http;
 pub mod ledger;
+pub mod people;
 pub mod pricing;
 pub mod projections;
 pub mod sources;

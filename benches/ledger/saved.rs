@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use mercuriale::access::{Principal, Role};
 use mercuriale::cache::MemoryCache;
 use mercuriale::domain::estimate::{Labels, save_request_parse};
 use mercuriale::domain::saved::export::{self, Locale};
-use mercuriale::ledger::{Appender, Origin};
+use mercuriale::ledger::Appender;
 use mercuriale::pricing::{Pricing, Save};
 use uuid::Uuid;
 
@@ -59,8 +60,8 @@ struct Bench {
 impl Bench {
     async fn save(&self, body: &[u8]) -> anyhow::Result<Uuid> {
         let (request, labels) = save_request_parse(body, true)?;
-        let origin = Origin { tenant: TENANT.into(), ..Origin::shared("bench", Uuid::now_v7()) };
-        let save = Save { appender: &self.appender, origin, key: None };
+        let caller = Principal::new(TENANT, "bench", Role::Analyst)?;
+        let save = Save { appender: &self.appender, caller: &caller, key: None };
         let saved = self.pricing.estimate_create(save, &request, labels, chrono::Utc::now()).await?;
         saved.json()?;
         Ok(saved.estimate_id)

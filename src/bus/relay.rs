@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::message::{
     EVENT_SUBJECTS, INVALIDATED_SUBJECT, Invalidated, STREAM, headers, position_of, subject,
 };
-use crate::domain::event::{DISCOUNT_POLICY_SET, REFRESH_COMPLETED, REFRESH_RELEASED};
+use crate::domain::event::{DISCOUNT_POLICY_SET, PROPOSAL_APPROVED, REFRESH_COMPLETED, REFRESH_RELEASED};
 use crate::ledger::{Event, HEARTBEAT, Lead, Tail};
 
 /// Events published before their acknowledgements are awaited.
@@ -188,14 +188,17 @@ impl Relay {
         Ok(places.into_iter().collect())
     }
 
-    /// After a refresh or a change of policy, says which places moved.
+    /// After a refresh, an approved proposal or a change of policy, says which places moved.
     async fn invalidate(&self, events: &[Event], touched: &mut BTreeSet<String>) -> Result<(), RelayError> {
         for event in events {
             if let Some(place) = place_of(event) {
                 touched.insert(place);
             }
             let policy = event.event_type == DISCOUNT_POLICY_SET;
-            if !policy && ![REFRESH_COMPLETED, REFRESH_RELEASED].contains(&event.event_type.as_str()) {
+            if !policy
+                && ![REFRESH_COMPLETED, REFRESH_RELEASED, PROPOSAL_APPROVED]
+                    .contains(&event.event_type.as_str())
+            {
                 continue;
             }
             let notice = Invalidated {

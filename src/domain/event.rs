@@ -2,6 +2,8 @@
 //!
 //! Payloads carry `"v": 1`, decimals as strings, and are written once; their bytes are what the ledger hashes.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -33,6 +35,14 @@ pub const PRICE_RELISTED: &str = "price.relisted";
 pub const PROPOSAL_SUBMITTED: &str = "proposal.submitted";
 /// A version of an estimate was saved; stream `estimate/<uuid>`, whose versions are those of the estimate.
 pub const ESTIMATE_SAVED: &str = "estimate.saved";
+/// An administrator made it the official price; the `price.changed` or `price.relisted` comes just before.
+pub const PROPOSAL_APPROVED: &str = "proposal.approved";
+/// An administrator refused it.
+pub const PROPOSAL_REJECTED: &str = "proposal.rejected";
+/// Somebody calculates with another price in a session; stream `session/<id>`.
+pub const OVERRIDE_SET: &str = "override.set";
+/// The session calculates with the official price again.
+pub const OVERRIDE_CLEARED: &str = "override.cleared";
 /// The administrator set the discount rates; stream `policy/discount`.
 pub const DISCOUNT_POLICY_SET: &str = "discount_policy.set";
 
@@ -54,6 +64,8 @@ pub struct NewEvent {
     pub effective_at: Option<DateTime<Utc>>,
     /// JSON text.
     pub data: String,
+    /// Set where it belongs to everybody while others of its append belong to a tenant: its actor.
+    pub shared_actor: Option<Arc<str>>,
 }
 
 impl NewEvent {
@@ -67,6 +79,7 @@ impl NewEvent {
             event_type,
             effective_at: None,
             data,
+            shared_actor: None,
         }
     }
 
@@ -74,6 +87,13 @@ impl NewEvent {
     #[must_use]
     pub fn expecting(mut self, version: i64) -> Self {
         self.expected_version = Some(version);
+        self
+    }
+
+    /// Makes it belong to everybody, whoever the others of its append belong to.
+    #[must_use]
+    pub fn shared_by(mut self, actor: Arc<str>) -> Self {
+        self.shared_actor = Some(actor);
         self
     }
 
@@ -103,6 +123,11 @@ pub fn proposal_stream(proposal_id: Uuid) -> String {
 /// Name of an estimate's stream.
 pub fn estimate_stream(estimate_id: Uuid) -> String {
     format!("estimate/{estimate_id}")
+}
+
+/// Name of a session's stream.
+pub fn session_stream(session_id: Uuid) -> String {
+    format!("session/{session_id}")
 }
 
 /// Stream of the discount policy.
@@ -300,8 +325,51 @@ pub struct ProposalSubmitted<'a> {
     pub amount: Decimal,
     /// Why, in the words of the author.
     pub justification: &'a str,
-    /// What shows it: a URL, and below it a quotation. Text from outside, to be shown as such.
-    pub evidence: &'a str,
+    /// What shows it: URLs, quotations. Texts from outside, to be shown as such.
+    pub evidence: &'a [String],
+}
+
+/// Payload of [`PROPOSAL_APPROVED`] and [`PROPOSAL_REJECTED`].
+#[derive(Debug, Clone, Serialize)]
+pub struct ProposalDecided<'a> {
+    /// 1.
+    pub v: u8,
+    /// The price.
+    pub price_id: i64,
+    /// What was proposed.
+    pub amount: Decimal,
+    /// `approved` or `rejected`.
+    pub decision: &'a str,
+    /// Who decided, with the tenant where the proposal belongs to everybody.
+    pub by: &'a str,
+    /// Why, in the words of who decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<&'a str>,
+}
+
+/// Payload of [`OVERRIDE_SET`].
+#[derive(Debug, Clone, Serialize)]
+pub struct OverrideSet<'a> {
+    /// 1.
+    pub v: u8,
+    /// The price.
+    pub price_id: i64,
+    /// What the session calculates with instead of the official price.
+    pub amount: Decimal,
+    /// Why, in the words of who set it.
+    pub reason: &'a str,
+    /// From when on it no longer applies; absent: as long as the session lasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Payload of [`OVERRIDE_CLEARED`].
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct OverrideCleared {
+    /// 1.
+    pub v: u8,
+    /// The price.
+    pub price_id: i64,
 }
 
 /// Payload of [`REFRESH_FAILED`].

@@ -5,8 +5,13 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use futures_util::StreamExt as _;
 
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+
 use super::MAX_BODY_BYTES;
 use super::problem::{Problem, ProblemType};
+use crate::access::Principal;
+use crate::people::Idempotent;
 
 /// How much of a body that is refused is read and thrown away. A client that is still sending when the connection is
 /// closed never sees the answer.
@@ -58,6 +63,32 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     }
     let detail = format!("Idempotency-Key has to be one, of 1 to {MAX_KEY_BYTES} visible ASCII characters");
     Err(Problem::new(ProblemType::InvalidRequest, detail))
+}
+
+/// The same with the hash of the request and of who sent it: another request under the same key is refused, also if
+/// it is another's of the same tenant.
+pub(super) fn idempotent(
+    headers: &HeaderMap,
+    principal: &Principal,
+    path: &str,
+    body: &[u8],
+) -> Result<Option<Idempotent>, Problem> {
+    let key = idempotency_key(headers)?;
+    Ok(key.map(|key| {
+        let mut hasher = Sha256::new();
+        for part in [path.as_bytes(), principal.subject.as_bytes(), body] {
+            hasher.update(part.len().to_be_bytes());
+            hasher.update(part);
+        }
+        Idempotent { key, request_sha256: hasher.finalize().into() }
+    }))
+}
+
+/// A small JSON object, described by `example` where it is refused. An empty body stands for an empty object.
+pub(super) fn json_of<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::new(ProblemType::InvalidRequest, format!("{error}; send {example}")))
 }
 
 fn other_media_type(headers: &HeaderMap) -> Option<String> {

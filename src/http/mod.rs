@@ -14,8 +14,10 @@ mod page;
 mod policy;
 mod prices;
 mod problem;
+mod proposals;
 mod refreshes;
 mod saved;
+mod sessions;
 mod webhooks;
 
 pub use problem::{Problem, ProblemType};
@@ -99,6 +101,15 @@ fn routes() -> Vec<(Needs, &'static str, MethodRouter<Http>)> {
         (read, "/v1/prices/{price_id}", get(prices::show)),
         (read, "/v1/prices/{price_id}/history", get(prices::history)),
         (read, "/v1/prices/{price_id}/observations", get(prices::observations)),
+        (work, "/v1/sessions", post(sessions::open)),
+        (read, "/v1/sessions/{session_id}", get(sessions::show)),
+        (read, "/v1/sessions/{session_id}/overrides", get(sessions::overrides)),
+        (work, "/v1/sessions/{session_id}/overrides/{price_id}", put(sessions::set).delete(sessions::clear)),
+        (work, "/v1/proposals", post(proposals::submit)),
+        (read, "/v1/proposals", get(proposals::list)),
+        (read, "/v1/proposals/{proposal_id}", get(proposals::show)),
+        (admin, "/v1/proposals/{proposal_id}/approve", post(proposals::approve)),
+        (admin, "/v1/proposals/{proposal_id}/reject", post(proposals::reject)),
         (read, "/v1/refreshes", get(refreshes::list)),
         (admin, "/v1/refreshes", post(refreshes::start)),
         (read, "/v1/refreshes/{refresh_id}", get(refreshes::show)),

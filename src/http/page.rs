@@ -5,8 +5,8 @@ use axum::extract::Query;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, ProblemType};
 use crate::pricing::{MAX_PAGE, Page};
@@ -29,6 +29,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
             .map_err(|error| Problem::new(ProblemType::InvalidRequest, error.body_text()))?;
         Ok(Self(parameters))
     }
+}
+
+/// The parameters of a page.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Paging {
+    pub(super) after: Option<i64>,
+    pub(super) limit: Option<i64>,
+}
+
+/// The same of things in a state.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PagingByState {
+    pub(super) state: Option<String>,
+    pub(super) after: Option<i64>,
+    pub(super) limit: Option<i64>,
 }
 
 /// Checks `limit` and `after`.
@@ -56,6 +73,20 @@ pub(super) fn text_of(name: &str, text: Option<String>) -> Result<Option<String>
         Some(text) if text.is_empty() => Ok(None),
         text => Ok(text),
     }
+}
+
+/// Checks a `state`; `what` is in one of `states`.
+pub(super) fn state_of(
+    what: &str,
+    state: Option<String>,
+    states: &[&str],
+) -> Result<Option<String>, Problem> {
+    let state = text_of("state", state)?;
+    if let Some(state) = state.as_deref().filter(|state| !states.contains(state)) {
+        let detail = format!("state={state}: {what} is one of {}", states.join(", "));
+        return Err(Problem::new(ProblemType::InvalidRequest, detail));
+    }
+    Ok(state)
 }
 
 /// A page with a `Link` to the next one.

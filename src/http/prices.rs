@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize;
 
 use super::Http;
-use super::page::{Parameters, not_found, page_of, paged, text_of};
+use super::page::{Paging, Parameters, not_found, page_of, paged, text_of};
 use super::problem::{Problem, ProblemType};
 use crate::domain::estimate::YEARS;
 use crate::pricing::PriceFilter;
@@ -52,14 +52,7 @@ fn year_checked(as_of: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
     Err(Problem::new(ProblemType::InvalidRequest, detail))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Paging {
-    after: Option<i64>,
-    limit: Option<i64>,
-}
-
-fn price_id_of(id: &str) -> Result<i64, Problem> {
+pub(super) fn price_id_of(id: &str) -> Result<i64, Problem> {
     id.parse().map_err(|_| not_found("price", id))
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::domain::estimate::{InvalidRequest, Problem as Fault};
 use crate::ledger::AppendError;
+use crate::people::{Moved, PeopleError};
 use crate::pricing::PricingError;
 
 /// Media type of problem documents.
@@ -106,6 +107,9 @@ pub struct Problem {
     /// How many there are, where not all are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors_total: Option<usize>,
+    /// What a program needs to decide anew.
+    #[serde(flatten)]
+    moved: Option<Box<Moved>>,
     /// Headers that belong to it.
     #[serde(skip)]
     headers: Option<Box<HeaderMap>>,
@@ -122,6 +126,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             errors_total: None,
+            moved: None,
             headers: None,
         }
     }
@@ -172,6 +177,22 @@ impl From<AppendError> for Problem {
             AppendError::Closed => {
                 Self::new(ProblemType::Unavailable, "the service is stopping; try again later")
             }
+        }
+    }
+}
+
+impl From<PeopleError> for Problem {
+    fn from(error: PeopleError) -> Self {
+        match error {
+            PeopleError::Invalid(invalid) => Self::with_faults(ProblemType::InvalidRequest, invalid),
+            PeopleError::NotFound { .. } => Self::new(ProblemType::NotFound, error.to_string()),
+            PeopleError::Forbidden(detail) => Self::new(ProblemType::Forbidden, detail),
+            PeopleError::Conflict(detail) => Self::new(ProblemType::Conflict, detail),
+            PeopleError::Moved(moved) => {
+                Self { moved: Some(moved.clone()), ..Self::new(ProblemType::Conflict, moved.to_string()) }
+            }
+            PeopleError::Append(error) => error.into(),
+            PeopleError::Database(error) => error.into(),
         }
     }
 }

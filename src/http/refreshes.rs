@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::Http;
 use super::body::{idempotency_key, read_json};
-use super::page::{Parameters, not_found, page_of, paged, text_of};
+use super::page::{PagingByState, Parameters, not_found, page_of, paged, state_of, text_of};
 use super::problem::{Problem, ProblemType};
 use crate::access::Principal;
 use crate::pricing::Page;
@@ -16,26 +16,14 @@ use crate::sources::refresh::{
     RefreshError, RefreshRow, Refresher, STATES, refresh_get, refreshes, release as refresh_release,
 };
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct List {
-    state: Option<String>,
-    after: Option<i64>,
-    limit: Option<i64>,
-}
-
 /// `GET /v1/refreshes`: in the order in which they last changed.
 pub(super) async fn list(
     State(http): State<Http>,
     uri: Uri,
-    Parameters(list): Parameters<List>,
+    Parameters(list): Parameters<PagingByState>,
 ) -> Result<Response, Problem> {
     let (limit, after) = page_of(list.limit, list.after)?;
-    let state = text_of("state", list.state)?;
-    if let Some(state) = state.as_deref().filter(|state| !STATES.contains(state)) {
-        let detail = format!("state={state}: a refresh is one of {}", STATES.join(", "));
-        return Err(Problem::new(ProblemType::InvalidRequest, detail));
-    }
+    let state = state_of("a refresh", list.state, &STATES)?;
     let rows = refreshes(&http.pool, after, state.as_deref(), limit + 1).await?;
     Ok(paged(&uri, &Page::of(rows, limit, |row: &RefreshRow| row.position)))
 }

@@ -60,7 +60,7 @@ pub(super) fn version_of(version: &str) -> Result<i64, Problem> {
 /// What the caller says about saving: the key, and the hash of everything that makes the request what it is.
 fn save<'a>(
     http: &'a Http,
-    principal: &Principal,
+    principal: &'a Principal,
     uri: &Uri,
     headers: &HeaderMap,
     body: &[u8],
@@ -74,7 +74,7 @@ fn save<'a>(
         }
         (key, hasher.finalize().into())
     });
-    Ok(Save { appender: &http.refresher.appender, origin: principal.origin(Uuid::now_v7()), key })
+    Ok(Save { appender: &http.refresher.appender, caller: principal, key })
 }
 
 /// What a request needs after its body was read.

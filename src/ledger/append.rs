@@ -432,6 +432,7 @@ impl Columns {
             let version = versions.get_mut(&event.stream).expect("the versions of all streams were read");
             *version += 1;
             let position = head + 1 + self.len();
+            let origin = origin.of(event);
             let effective_at = event.effective_at.unwrap_or(recorded_at);
             self.leaf_hashes.push(leaf_hash(&HashedEvent {
                 position,

@@ -156,6 +156,7 @@ fn encode(
     let mut types = BTreeSet::new();
     let mut position = first;
     for event in events {
+        let origin = origin.of(&event);
         let stream_version = 1 + match event.expected_version {
             Some(version) => version,
             None => versions.get(&event.stream).copied().unwrap_or_default(),

@@ -10,6 +10,7 @@ mod hash;
 mod idempotency;
 mod lead;
 mod read;
+mod replay;
 pub mod segments;
 pub mod verify;
 
@@ -20,10 +21,14 @@ pub use hash::leaf_hash;
 pub use idempotency::idempotency_answer;
 pub use lead::{HEARTBEAT, Lead, answered};
 pub use read::{Event, EventFilter, Tail, head, id, read};
+pub use replay::answer_recorded;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use uuid::Uuid;
+
+use crate::domain::event::{NewEvent, SHARED_TENANT};
 
 /// Who appends, for whom and why; shared by the events of one request.
 #[derive(Debug, Clone)]
@@ -41,11 +46,19 @@ pub struct Origin {
 impl Origin {
     /// An action of `actor` on what belongs to everybody.
     pub fn shared(actor: &str, correlation_id: Uuid) -> Self {
-        Self {
-            actor: actor.into(),
-            tenant: crate::domain::event::SHARED_TENANT.into(),
-            correlation_id,
-            causation_id: None,
+        Self { actor: actor.into(), tenant: SHARED_TENANT.into(), correlation_id, causation_id: None }
+    }
+
+    /// The origin of one event of this origin's append.
+    fn of(&self, event: &NewEvent) -> Cow<'_, Self> {
+        match &event.shared_actor {
+            None => Cow::Borrowed(self),
+            Some(actor) => Cow::Owned(Self {
+                actor: Arc::clone(actor),
+                tenant: SHARED_TENANT.into(),
+                correlation_id: self.correlation_id,
+                causation_id: self.causation_id,
+            }),
         }
     }
 

@@ -11,11 +11,13 @@ use super::flight::Choice;
 use super::lookup::{self, MAX_CANDIDATES, When, line_key, place};
 use super::position::{Standing, policy_as_of};
 use super::{Pricing, PricingError, snapshot};
+use crate::access::Principal;
 use crate::cache::{CachedRate, RateKey};
-use crate::domain::arithmetic::{CostError, Estimate, ServedFrom, estimate_sum, line_cost};
+use crate::domain::arithmetic::{CostError, Estimate, Overrides, ServedFrom, estimate_sum, line_cost};
 use crate::domain::discounts::DiscountPolicy;
 use crate::domain::estimate::{EstimateRequest, InvalidRequest, MAX_PROBLEMS, Problem, RequestLine};
 use crate::domain::selection::{Query, Selection, SelectionError, price_select};
+use crate::people::{overrides_used, session_get};
 
 /// How far a client's clock may be ahead of ours.
 const CLOCK_TOLERANCE: chrono::Duration = chrono::Duration::minutes(1);
@@ -46,7 +48,7 @@ struct Resolved {
 impl Pricing {
     /// Prices a request at one position of the ledger, not before the one it had when the request arrived.
     ///
-    /// `now` is the world time of the request.
+    /// `now` is the world time of the request. Nobody in particular asks, so it can name no session.
     ///
     /// # Errors
     /// Lines that cannot be priced, or the database failed.
@@ -55,6 +57,21 @@ impl Pricing {
         request: &EstimateRequest,
         now: DateTime<Utc>,
     ) -> Result<Estimate, EstimateError> {
+        self.estimate_calculate_for(None, request, now).await
+    }
+
+    /// The same for somebody, with the overrides of the session that the request names: those that hold at the very
+    /// position of the answer.
+    ///
+    /// # Errors
+    /// Lines that cannot be priced, a session that is not the caller's or has expired, or the database failed.
+    pub async fn estimate_calculate_for(
+        &self,
+        caller: Option<&Principal>,
+        request: &EstimateRequest,
+        now: DateTime<Utc>,
+    ) -> Result<Estimate, EstimateError> {
+        self.session_check(caller, request, now).await?;
         let resolved = match request.as_of {
             None => self.resolve_now(request).await?,
             Some(as_of) if as_of > now + CLOCK_TOLERANCE => {
@@ -68,12 +85,13 @@ impl Pricing {
             Some(as_of) => self.resolve_as_of(request, as_of).await?,
         };
         count_sources(&resolved.rates);
+        let overrides = self.overrides(caller, request, resolved.position, now).await?;
         let hours = request.hours();
         let mut costs = Vec::with_capacity(request.lines.len());
         let mut problems = Vec::new();
         for (index, (line, (selection, served_from))) in request.lines.iter().zip(&resolved.rates).enumerate()
         {
-            match line_cost(selection, line, hours, &resolved.policy, *served_from) {
+            match line_cost(selection, line, hours, &resolved.policy, &overrides, *served_from) {
                 Ok(cost) => costs.push(cost),
                 Err(error) => problems.push(cost_problem(index, line, &error)),
             }
@@ -90,6 +108,44 @@ impl Pricing {
                 remedy: "estimate the lines in several requests".to_owned(),
             }])
         })
+    }
+
+    /// Whether the session that the request names is the caller's and open.
+    async fn session_check(
+        &self,
+        caller: Option<&Principal>,
+        request: &EstimateRequest,
+        now: DateTime<Utc>,
+    ) -> Result<(), EstimateError> {
+        let Some(session_id) = request.session else { return Ok(()) };
+        let session = match caller {
+            Some(caller) => session_get(&self.pool, caller, session_id).await.map_err(PricingError::from)?,
+            None => None,
+        };
+        let (message, remedy) = match session.map(|session| session.open_at(now)) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(expired)) => (expired, "leave it out for the official prices"),
+            // Whether it is somebody else's is not told.
+            None => (
+                format!("there is no session {session_id:?} of yours"),
+                "open one with POST /v1/sessions, or leave it out",
+            ),
+        };
+        let (place, remedy) = ("/session".to_owned(), remedy.to_owned());
+        Err(unanswerable(vec![Problem { place, label: None, message, remedy }]))
+    }
+
+    /// What the session has set, at a position of the ledger; it is never cached.
+    async fn overrides(
+        &self,
+        caller: Option<&Principal>,
+        request: &EstimateRequest,
+        position: i64,
+        now: DateTime<Utc>,
+    ) -> Result<Overrides, EstimateError> {
+        let (Some(caller), Some(session_id)) = (caller, request.session) else { return Ok(Overrides::new()) };
+        let used = overrides_used(&self.pool, caller, session_id, position, now, request.as_of).await;
+        Ok(used.map_err(PricingError::from)?)
     }
 
     async fn resolve_now(&self, request: &EstimateRequest) -> Result<Resolved, EstimateError> {

@@ -140,12 +140,14 @@ impl Definition {
         connection: &mut PgConnection,
         schema: &str,
     ) -> Result<(), sqlx::Error> {
+        // What tenants' transactions may read in it, the schema's tables say themselves.
         // Batches are small beside the tables, and their size is not known when a plan is made: plans are made once,
         // and go by index. Without this, PostgreSQL plans anew for each append or reads whole tables. A
         // batch of a rebuild fits into that memory.
         let sql = format!(
             "drop schema if exists {schema} cascade;
              create schema {schema};
+             grant usage on schema {schema} to mercuriale_tenant;
              set local search_path = {schema}, public;
              {}
              create function {schema}.apply(from_position bigint, to_position bigint) returns void language plpgsql

@@ -142,7 +142,7 @@ async fn requests_that_are_not_well_formed_are_refused_with_the_place() {
         (whole("month", json!("2026-13")), "/month", "\"2026-13\" is not a month"),
         (whole("hours_per_month", json!("745")), "/hours_per_month", "745 is more than 744"),
         (whole("as_of", json!("yesterday")), "/as_of", "\"yesterday\" is not a time"),
-        (whole("session", json!("s")), "/session", "not supported yet"),
+        (whole("session", json!("s")), "/session", "not the id of a session"),
         (r#"{"lines":[{"provider":NaN}]}"#.to_owned(), "", "not JSON: expected value at line 1 column 23"),
         ("{\"lines\": [".to_owned(), "", "not JSON: EOF"),
         (String::new(), "", "not JSON: EOF"),

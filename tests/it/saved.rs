@@ -115,10 +115,10 @@ async fn versions_follow_each_other_and_never_change() {
     assert_eq!(refused(sent(next(Some("\"1\""))).await).await.status, 412);
 
     // Another name, and archived: the figures stay, byte for byte.
-    let patch = |body: Value, tag: &'static str| {
+    let relabel = |body: Value, tag: &'static str| {
         sent(ask(&service, &service.client, Method::PATCH, &path, &body).header("if-match", tag))
     };
-    let three: Value = patch(json!({"name": "shop", "archived": true, "tags": []}), "\"2\"")
+    let three: Value = relabel(json!({"name": "shop", "archived": true, "tags": []}), "\"2\"")
         .await
         .json()
         .await
@@ -129,11 +129,11 @@ async fn versions_follow_each_other_and_never_change() {
     );
     assert_eq!((&three["version"], &three["figures_of"]), (&json!(3), &json!(2)));
     assert_eq!((&three["estimate"], &three["request"]), (&two["estimate"], &two["request"]));
-    assert_eq!(refused(patch(json!({"archived": false}), "\"2\"").await).await.status, 412);
-    assert_eq!(refused(patch(json!({}), "\"3\"").await).await.status, 400);
+    assert_eq!(refused(relabel(json!({"archived": false}), "\"2\"").await).await.status, 412);
+    assert_eq!(refused(relabel(json!({}), "\"3\"").await).await.status, 400);
     let archived = refused(sent(next(Some("\"3\""))).await).await;
     assert_eq!((archived.status, archived.kind()), (409, "conflict"));
-    let four: Value = patch(json!({"archived": false}), "\"3\"").await.json().await.expect("JSON");
+    let four: Value = relabel(json!({"archived": false}), "\"3\"").await.json().await.expect("JSON");
     assert_eq!(
         (&four["version"], &four["figures_of"], &four["archived"]),
         (&json!(4), &json!(2), &json!(false))

@@ -1,9 +1,10 @@
 //! The HTTP service on a port of its own, over a ledger that lists are loaded into.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use mercuriale::access::{Authority, Role};
+use mercuriale::access::{Authority, Principal, Role};
 use mercuriale::bus::Hub;
 use mercuriale::cache::MemoryCache;
 use mercuriale::domain::refresh::Rules;
@@ -118,6 +119,12 @@ impl Service {
     /// Sends the token of a member of a tenant with each request.
     pub(crate) fn client_of(&self, tenant: &str, role: Role) -> reqwest::Client {
         client_with(&token(&self.authority, tenant, role))
+    }
+
+    /// Sends the token of a certain member of a tenant with each request.
+    pub(crate) fn client_as(&self, tenant: &str, subject: &str, role: Role) -> reqwest::Client {
+        let principal = Principal::new(tenant, subject, role).expect("a principal");
+        client_with(&self.authority.issue(&principal, Duration::from_hours(1)).0)
     }
 
     /// A service over the starter lists.

@@ -1,11 +1,12 @@
 //! The answer: fields in the order in which they are documented, decimals as texts without trailing zeros, rates
 //! in the spelling of the policy.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::MONTHS_PER_YEAR;
 use crate::domain::discounts::DiscountPolicy;
@@ -46,10 +47,10 @@ pub struct LineCost {
     /// Only in an estimate with several currencies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
-    /// `null`: there are no sessions yet whose overrides could apply.
+    /// What the session has set in place of `price`.
     #[serde(rename = "override")]
-    pub overridden: (),
-    /// Per pricing unit. For commitments per hour, with the share of what is paid once per term.
+    pub overridden: Option<Override>,
+    /// Per pricing unit, of the session where it has set one. For commitments per hour, with the share of what is paid once per term.
     pub unit_price: Decimal,
     /// 0 where the provider's own price is used.
     pub discount_rate: Decimal,
@@ -80,6 +81,8 @@ pub struct Charge {
     pub listing: Arc<Listing>,
     /// As the provider lists it.
     pub list_unit_price: Decimal,
+    /// What it is for the session of the request.
+    pub overridden: Option<Override>,
     /// What the line pays before the discount.
     pub unit_price: Decimal,
     /// Single units that are billed.
@@ -163,6 +166,22 @@ impl PriceUsed {
     }
 }
 
+/// A price that applies in one session in place of the official one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// Per pricing unit.
+    pub amount: Decimal,
+    /// Why, in the words of who set it.
+    pub reason: String,
+    /// From when on it no longer applies; `None`: as long as the session lasts.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Position of the event that set it.
+    pub position: i64,
+}
+
+/// The overrides of a session, by price id.
+pub type Overrides = BTreeMap<i64, Override>;
+
 /// One of several prices of a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TierCost {
@@ -174,6 +193,9 @@ pub struct TierCost {
     pub tier_to: Option<Decimal>,
     /// As the provider lists it.
     pub list_unit_price: Decimal,
+    /// What the session has set in its place.
+    #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<Override>,
     /// Single units that are billed at this price in the month.
     pub quantity: Decimal,
     /// After the discount.
@@ -187,6 +209,7 @@ impl TierCost {
             tier_from: charge.listing.tier_from.normalize(),
             tier_to: charge.listing.tier_to.map(|end| end.normalize()),
             list_unit_price: charge.list_unit_price,
+            overridden: charge.overridden.clone(),
             quantity: charge.quantity,
             monthly_cost: charge.monthly_cost,
         }

@@ -10,6 +10,7 @@
 //!                        monthly cost / hours of the month          (all others)
 //! ```
 //!
+//! A session's override takes the place of the unit price; the discount applies to it as to any other.
 //! Tiers are graduated: each prices the units between its start and the next tier's start. Every step is exact up
 //! to 28 significant digits (see [`crate::domain::precise`]); only quotients are ever rounded with real prices.
 
@@ -27,7 +28,8 @@ use crate::domain::selection::{Candidate, Commitment, Selection};
 use crate::domain::units::{Billing, Unit};
 
 pub use answer::{
-    Charge, Costs, CurrencyTotal, Estimate, LineCost, PriceUsed, ServedFrom, ServiceCost, TierCost,
+    Charge, Costs, CurrencyTotal, Estimate, LineCost, Override, Overrides, PriceUsed, ServedFrom,
+    ServiceCost, TierCost,
 };
 
 const MONTHS_PER_YEAR: Decimal = Decimal::from_parts(12, 0, 0, false, 0);
@@ -94,7 +96,8 @@ fn in_single_units(factor: Decimal) -> String {
 
 /// What one line costs with the rate that was chosen for it.
 ///
-/// `hours` are those of the month, above 0; `served_from` says where the prices were read.
+/// `hours` are those of the month, above 0; `overrides` are those of the session, if there is one; `served_from` says
+/// where the prices were read.
 ///
 /// # Errors
 /// Usage that is missing, or not wanted; usage beyond the last tier; a result that no decimal holds.
@@ -103,6 +106,7 @@ pub fn line_cost(
     line: &RequestLine,
     hours: Decimal,
     policy: &DiscountPolicy,
+    overrides: &Overrides,
     served_from: ServedFrom,
 ) -> Result<LineCost, CostError> {
     let discount_rate = match selection.basis {
@@ -111,10 +115,10 @@ pub fn line_cost(
     };
     let unit = unit_of(selection);
     let billed = billed_units(selection, unit, line, hours)?;
-    let parts = parts(selection, unit, billed, line)?;
+    let parts = parts(selection, unit, billed, line, overrides)?;
 
     let overflow = |overflow| CostError::Overflow { label: line.label.clone(), overflow };
-    let price = line_price(selection, &parts, discount_rate).map_err(overflow)?;
+    let price = line_price(selection, &parts, discount_rate, overrides).map_err(overflow)?;
     let mut monthly = Decimal::ZERO;
     let mut charges = Vec::with_capacity(parts.len());
     for part in &parts {
@@ -133,7 +137,7 @@ pub fn line_cost(
         label: line.label.clone(),
         price: PriceUsed::new(price.tier, served_from),
         currency: None,
-        overridden: (),
+        overridden: price.overridden.cloned(),
         unit_price: price.unit_price,
         discount_rate,
         effective_unit_price: price.effective_unit_price,
@@ -183,23 +187,34 @@ fn billed_units(
 /// A price and how many units of it are billed.
 struct Part<'a> {
     candidate: &'a Candidate,
+    /// What the session has set in its place.
+    overridden: Option<&'a Override>,
     quantity: Decimal,
     /// Units that one price buys.
     factor: Decimal,
 }
 
-impl Part<'_> {
+impl<'a> Part<'a> {
+    fn new(candidate: &'a Candidate, quantity: Decimal, factor: Decimal, overrides: &'a Overrides) -> Self {
+        Self { candidate, overridden: overrides.get(&candidate.price_id), quantity, factor }
+    }
+
+    /// Per pricing unit.
+    fn amount(&self) -> Decimal {
+        self.overridden.map_or(self.candidate.amount, |overridden| overridden.amount)
+    }
+
     fn cost(&self, quantity: Decimal, kept: Decimal) -> Result<Decimal, Overflow> {
-        charge_cost(self.candidate.amount, kept, quantity, self.factor)
+        charge_cost(self.amount(), kept, quantity, self.factor)
     }
 
     fn charge(&self, monthly_cost: Decimal) -> Charge {
-        let amount = self.candidate.amount.normalize();
         Charge {
             price_id: self.candidate.price_id,
             listing: self.candidate.listing.clone(),
-            list_unit_price: amount,
-            unit_price: amount,
+            list_unit_price: self.candidate.amount.normalize(),
+            overridden: self.overridden.cloned(),
+            unit_price: self.amount().normalize(),
             quantity: self.quantity,
             factor: self.factor,
             monthly_cost,
@@ -227,6 +242,7 @@ fn parts<'a>(
     unit: Unit,
     billed: Decimal,
     line: &RequestLine,
+    overrides: &'a Overrides,
 ) -> Result<Vec<Part<'a>>, CostError> {
     let overflow = |overflow| CostError::Overflow { label: line.label.clone(), overflow };
     // Tier bounds are in pricing units: 10 of `1M` are ten million.
@@ -253,10 +269,10 @@ fn parts<'a>(
             }
         };
         let quantity = subtract(billed.min(to), from).map_err(overflow)?;
-        parts.push(Part { candidate: tier, quantity, factor: unit.factor });
+        parts.push(Part::new(tier, quantity, unit.factor, overrides));
     }
     if let Commitment::Upfront { fee, term_hours } = &selection.commitment {
-        parts.push(Part { candidate: fee, quantity: billed, factor: Decimal::from(*term_hours) });
+        parts.push(Part::new(fee, billed, Decimal::from(*term_hours), overrides));
     }
     Ok(parts)
 }
@@ -265,6 +281,7 @@ fn parts<'a>(
 struct LinePrice<'a> {
     /// The tier that the last unit falls in.
     tier: &'a Candidate,
+    overridden: Option<&'a Override>,
     unit_price: Decimal,
     effective_unit_price: Decimal,
     /// What the discount leaves of a price: 1 - rate.
@@ -275,21 +292,24 @@ fn line_price<'a>(
     selection: &Selection,
     parts: &[Part<'a>],
     discount_rate: Decimal,
+    overrides: &Overrides,
 ) -> Result<LinePrice<'a>, Overflow> {
     let mut tiers = parts.iter().take(parts.len().min(selection.rate.len()));
     // A selection has a rate and its first tier is always reached; without one nothing can be multiplied.
     let last = tiers.next_back().ok_or(Overflow)?;
-    let amount = last.candidate.amount;
+    let amount = last.amount();
     let unit_price = match &selection.commitment {
         Commitment::None => amount.normalize(),
         Commitment::WholeTerm { term_hours } => divide(amount, Decimal::from(*term_hours))?,
         Commitment::Upfront { fee, term_hours } => {
-            add(amount, divide(fee.amount, Decimal::from(*term_hours))?)?
+            let fee = overrides.get(&fee.price_id).map_or(fee.amount, |overridden| overridden.amount);
+            add(amount, divide(fee, Decimal::from(*term_hours))?)?
         }
     };
     let kept = subtract(Decimal::ONE, discount_rate)?;
     Ok(LinePrice {
         tier: last.candidate,
+        overridden: last.overridden,
         unit_price,
         effective_unit_price: multiply(unit_price, kept)?,
         kept,

@@ -74,7 +74,16 @@ fn reserved(quantity: &str) -> RequestLine {
 }
 
 fn cost_in(selection: &Selection, line: &RequestLine, hours: &str) -> Result<LineCost, CostError> {
-    line_cost(selection, line, decimal(hours), &DiscountPolicy::built_in(), ServedFrom::Memory)
+    cost_with(selection, line, hours, &Overrides::new())
+}
+
+fn cost_with(
+    selection: &Selection,
+    line: &RequestLine,
+    hours: &str,
+    overrides: &Overrides,
+) -> Result<LineCost, CostError> {
+    line_cost(selection, line, decimal(hours), &DiscountPolicy::built_in(), overrides, ServedFrom::Memory)
 }
 
 fn cost(selection: &Selection, line: &RequestLine) -> LineCost {
@@ -193,6 +202,53 @@ fn a_tiered_line_shows_the_tiers_it_reaches() {
         )
     );
     assert_eq!(cost.costs.monthly_cost, decimal("143.12"));
+}
+
+/// Overrides by price id.
+fn overridden(amounts: &[(i64, &str)]) -> Overrides {
+    let of = |amount| Override {
+        amount: decimal(amount),
+        reason: "negotiated".to_owned(),
+        expires_at: None,
+        position: 99,
+    };
+    amounts.iter().map(|(price_id, amount)| (*price_id, of(amount))).collect()
+}
+
+#[test]
+fn an_override_takes_the_place_of_one_price_and_both_are_shown() {
+    let overrides = overridden(&[(17, "0.04"), (4, "1000")]);
+    let cost = cost_with(&flat("Hrs", "0.0472"), &reserved("3"), "730", &overrides).expect("a cost");
+    assert_eq!((cost.price.list_unit_price, cost.unit_price), (decimal("0.0472"), decimal("0.04")));
+    assert_eq!(cost.effective_unit_price, decimal("0.024"));
+    assert_eq!((cost.costs.hourly_cost, cost.costs.monthly_cost), (decimal("0.072"), decimal("52.56")));
+    assert_eq!(cost.overridden, overrides.get(&17).cloned());
+    assert_eq!(
+        serde_json::to_value(&cost).expect("JSON")["override"],
+        serde_json::json!({"amount": "0.04", "reason": "negotiated", "expires_at": null, "position": 99})
+    );
+    // Nothing is a price as well.
+    let free = overridden(&[(17, "0")]);
+    let cost = cost_with(&flat("Hrs", "0.0472"), &reserved("3"), "730", &free).expect("a cost");
+    assert_eq!((cost.unit_price, cost.costs.annual_cost), (Decimal::ZERO, Decimal::ZERO));
+
+    // One tier of several: the line shows the tier that the last unit falls in.
+    let s3 = tiered("GB-Mo", &[("0", "0.024"), ("51200", "0.023")]);
+    let sixty = line("1", Some("60000"));
+    let cost = cost_with(&s3, &sixty, "730", &overridden(&[(1, "0.02")])).expect("a cost");
+    assert_eq!(cost.costs.monthly_cost, decimal("1226.4"));
+    assert_eq!((cost.unit_price, cost.overridden), (decimal("0.023"), None));
+    let tiers = cost.tiers.expect("tiers");
+    assert_eq!(tiers[0].overridden.as_ref().map(|one| one.amount), Some(decimal("0.02")));
+    assert_eq!((tiers[0].list_unit_price, tiers[0].monthly_cost), (decimal("0.024"), decimal("1024")));
+    assert_eq!((&tiers[1].overridden, tiers[1].monthly_cost), (&None, decimal("202.4")));
+
+    // The fee of a commitment.
+    let mut aws = flat("Hrs", "0.034");
+    aws.basis = PricingBasis::Market;
+    aws.commitment = Commitment::Upfront { fee: tier(18, "Quantity", "0", None, "294"), term_hours: 8_760 };
+    let cost = cost_with(&aws, &reserved("1"), "730", &overridden(&[(18, "87.6")])).expect("a cost");
+    assert_eq!((cost.unit_price, cost.costs.monthly_cost), (decimal("0.044"), decimal("32.12")));
 }
 
 #[test]
@@ -371,9 +427,7 @@ proptest! {
         selection.rate[0].amount = Decimal::from_i128_with_scale(mantissa, scale);
         for usage_per_month in [None, Some(usage)] {
             let line = RequestLine { quantity, usage_per_month, pricing_model: model, ..line("1", None) };
-            if let Ok(cost) = line_cost(
-                &selection, &line, Decimal::from(hours), &DiscountPolicy::built_in(), ServedFrom::Postgres,
-            ) {
+            if let Ok(cost) = cost_in(&selection, &line, &hours.to_string()) {
                 prop_assert!(!cost.costs.monthly_cost.is_sign_negative());
             }
         }

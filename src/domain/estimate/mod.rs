@@ -23,6 +23,7 @@ mod wire;
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 pub use labels::{
     Labels, MAX_NOTE_CHARS, MAX_TAG_CHARS, MAX_TAGS, Relabel, relabel_parse, save_request_parse,
@@ -98,6 +99,8 @@ impl From<Month> for String {
 pub struct EstimateRequest {
     /// Name of the estimate, for saving.
     pub name: Option<String>,
+    /// The caller's session, whose overrides apply.
+    pub session: Option<Uuid>,
     /// Hours that each month has; `None` where `month` says it.
     pub hours_per_month: Option<Decimal>,
     /// The month whose own hours count.

@@ -114,7 +114,7 @@ fn each_fault_names_its_place_and_a_remedy() {
         ),
         (with("/lines/0/qty", json!("1")), "/lines/0/qty", "unknown field \"qty\"", "label, provider"),
         (with("/a~b", json!(1)), "/a~0b", "unknown field", "hours_per_month"),
-        (with("/session", json!("s")), "/session", "not supported yet", "null"),
+        (with("/session", json!("s")), "/session", "not the id of a session", "POST /v1/sessions"),
         (with("/hours_per_month", json!("744.5")), "/hours_per_month", "more than 744", "unit"),
         (with("/hours_per_month", json!(730)), "/hours_per_month", "the number 730", "\"730\""),
         (with("/month", json!("2026-02")), "/month", "both", "one of them"),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
 use rust_decimal::Decimal;
+use uuid::Uuid;
 
 use super::wire::{AttributesText, LineText, RequestText};
 use super::{
@@ -93,10 +94,7 @@ impl Problems {
 /// Checks a request; `None` means that problems were added.
 pub(super) fn request(text: RequestText, problems: &mut Problems) -> Option<EstimateRequest> {
     let root = Spot::root();
-    if text.session.is_some() {
-        let remedy = "leave it out or send null";
-        problems.add(&root.field("session"), "sessions are not supported yet".into(), remedy);
-    }
+    let session = text.session.and_then(|text| session(&text, &root.field("session"), problems));
     if let Some(name) = &text.name {
         check_text(name, MAX_NAME_CHARS, &root.field("name"), problems);
     }
@@ -111,7 +109,7 @@ pub(super) fn request(text: RequestText, problems: &mut Problems) -> Option<Esti
     let as_of = text.as_of.and_then(|text| instant(&text, &root.field("as_of"), problems));
     let lines = lines(text.lines, problems)?;
     let hours_per_month = hours.or(month.is_none().then_some(DEFAULT_HOURS_PER_MONTH));
-    Some(EstimateRequest { name: text.name, hours_per_month, month, as_of, lines })
+    Some(EstimateRequest { name: text.name, session, hours_per_month, month, as_of, lines })
 }
 
 fn lines(lines: Option<Vec<LineText>>, problems: &mut Problems) -> Option<Vec<RequestLine>> {
@@ -273,6 +271,15 @@ fn number(text: &str, limit: Decimal, spot: &Spot<'_>, problems: &mut Problems) 
     };
     problems.add(spot, message, &remedy);
     None
+}
+
+fn session(text: &str, spot: &Spot<'_>, problems: &mut Problems) -> Option<Uuid> {
+    let session = Uuid::try_parse(text).ok();
+    if session.is_none() {
+        let message = format!("{:?} is not the id of a session", excerpt(text));
+        problems.add(spot, message, "open one with POST /v1/sessions, or leave it out");
+    }
+    session
 }
 
 fn month(text: &str, spot: &Spot<'_>, problems: &mut Problems) -> Option<Month> {

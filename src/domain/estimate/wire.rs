@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::validate::{Problems, Spot};
@@ -19,7 +19,7 @@ pub(super) struct RequestText {
     pub(super) name: Option<String>,
     pub(super) note: Option<String>,
     pub(super) tags: Option<Vec<String>>,
-    pub(super) session: Option<IgnoredAny>,
+    pub(super) session: Option<String>,
     pub(super) hours_per_month: Option<String>,
     pub(super) month: Option<String>,
     pub(super) as_of: Option<String>,
@@ -111,7 +111,7 @@ fn request(value: Value, problems: &mut Problems) -> RequestText {
             "hours_per_month" => text.hours_per_month = string(value, &spot, problems),
             "month" => text.month = string(value, &spot, problems),
             "as_of" => text.as_of = string(value, &spot, problems),
-            "session" => text.session = (!value.is_null()).then_some(IgnoredAny),
+            "session" => text.session = string(value, &spot, problems),
             "lines" => match value {
                 Value::Null => {}
                 Value::Array(lines) => {

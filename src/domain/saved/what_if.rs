@@ -40,23 +40,25 @@ fn value_of(request: &str) -> Result<Value, InvalidRequest> {
         .map_err(|error| invalid("", format!("the version cannot be read: {error}"), "use another version"))
 }
 
-/// The stored request, to be answered with the prices of now.
+/// The stored request, to be answered with the official prices of now: overrides end with their session.
 ///
 /// # Errors
 /// It is no request any more.
 pub fn request_as_of_now(request: &str) -> Result<EstimateRequest, InvalidRequest> {
     let mut request = value_of(request)?;
     request["as_of"] = Value::Null;
+    request["session"] = Value::Null;
     request_parse(request.to_string().as_bytes())
 }
 
-/// The stored request with some things asked differently. It is checked as any other, so places of errors are those of
+/// The stored request with some things asked differently, at official prices. It is checked as any other, so places of errors are those of
 /// the request that results.
 ///
 /// # Errors
 /// No line is meant, or the request that results is none.
 pub fn what_if(request: &str, what_if: &WhatIf) -> Result<EstimateRequest, InvalidRequest> {
     let mut request = value_of(request)?;
+    request["session"] = Value::Null;
     let factor = what_if.quantity_factor.as_deref().map(|factor| {
         let parsed = parse_decimal(factor).map_err(|error| error.to_string());
         parsed.map_err(|message| invalid("/quantity_factor", message, "write a decimal, such as \"1.5\""))

@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::SavedVersion;
-use crate::domain::arithmetic::{Estimate, ServedFrom, line_cost};
+use crate::domain::arithmetic::{Estimate, Overrides, ServedFrom, line_cost};
 use crate::domain::estimate::{EstimateRequest, InvalidRequest};
 use crate::domain::precise::Overflow;
 use crate::domain::saved::{
@@ -212,8 +212,8 @@ impl Pricing {
         for ((index, line), choice) in wanted.iter().zip(lines).zip(choices) {
             let Ok(selection) = choice else { continue };
             let hours = request.hours();
-            if let Ok(cost) = line_cost(&selection, line, hours, &from.discount_policy, ServedFrom::Postgres)
-            {
+            let (policy, official) = (&from.discount_policy, Overrides::new());
+            if let Ok(cost) = line_cost(&selection, line, hours, policy, &official, ServedFrom::Postgres) {
                 repriced.insert(*index, Repriced::from(&cost));
             }
         }

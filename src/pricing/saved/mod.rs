@@ -11,18 +11,19 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{EstimateError, Page, Pricing, PricingError};
+use crate::access::Principal;
 use crate::domain::estimate::{EstimateRequest, Labels, Relabel};
 use crate::domain::event::{ESTIMATE_SAVED, NewEvent, estimate_stream};
 use crate::domain::saved::{About, Stored, Summary, Version, version_relabel, version_write};
-use crate::ledger::{Append, AppendError, Appender, Idempotency, Origin, Outcome, idempotency_answer};
+use crate::ledger::{Append, AppendError, Appender, Idempotency, Outcome, idempotency_answer};
 
 /// Who saves, and how.
 #[derive(Debug, Clone)]
 pub struct Save<'a> {
     /// Writes it.
     pub appender: &'a Appender,
-    /// Who, for which tenant.
-    pub origin: Origin,
+    /// Who, for which tenant; a request may name a session of theirs.
+    pub caller: &'a Principal,
     /// The caller's key, and the hash of the whole request, where it must not be carried out twice.
     pub key: Option<(String, [u8; 32])>,
 }
@@ -221,7 +222,7 @@ impl Pricing {
             tags: labels.tags.unwrap_or_default(),
             archived: false,
         };
-        let estimate = self.estimate_calculate(request, now).await?;
+        let estimate = self.estimate_calculate_for(Some(save.caller), request, now).await?;
         self.keep(save, Uuid::now_v7(), 0, version_write(1, &about, request, &estimate)).await
     }
 
@@ -242,7 +243,7 @@ impl Pricing {
         if let Some(known) = self.known(&save).await? {
             return Ok(known);
         }
-        let last = self.estimate_get(&save.origin.tenant, estimate_id).await?.ok_or(SaveError::Unknown)?;
+        let last = self.estimate_get(&save.caller.tenant, estimate_id).await?.ok_or(SaveError::Unknown)?;
         if last.version != expected {
             return Err(SaveError::Lost { expected, actual: last.version });
         }
@@ -255,7 +256,7 @@ impl Pricing {
             tags: labels.tags.unwrap_or(last.about.tags),
             archived: false,
         };
-        let estimate = self.estimate_calculate(request, now).await?;
+        let estimate = self.estimate_calculate_for(Some(save.caller), request, now).await?;
         let data = version_write(expected + 1, &about, request, &estimate);
         self.keep(save, estimate_id, expected, data).await
     }
@@ -275,7 +276,7 @@ impl Pricing {
         if let Some(known) = self.known(&save).await? {
             return Ok(known);
         }
-        let last = self.estimate_version(&save.origin.tenant, estimate_id, None).await?;
+        let last = self.estimate_version(&save.caller.tenant, estimate_id, None).await?;
         let last = last.ok_or(SaveError::Unknown)?;
         if last.version != expected {
             return Err(SaveError::Lost { expected, actual: last.version });
@@ -362,8 +363,8 @@ impl Pricing {
     /// request might be refused.
     async fn known(&self, save: &Save<'_>) -> Result<Option<SavedVersion>, SaveError> {
         let Some((key, sha256)) = &save.key else { return Ok(None) };
-        match idempotency_answer(&self.pool, &save.origin.tenant, key, sha256).await? {
-            Some(answer) => Ok(Some(self.replayed(&save.origin.tenant, &answer).await?)),
+        match idempotency_answer(&self.pool, &save.caller.tenant, key, sha256).await? {
+            Some(answer) => Ok(Some(self.replayed(&save.caller.tenant, &answer).await?)),
             None => Ok(None),
         }
     }
@@ -383,7 +384,8 @@ impl Pricing {
         expected: i64,
         data: String,
     ) -> Result<SavedVersion, SaveError> {
-        let Save { appender, origin, key } = save;
+        let Save { appender, caller, key } = save;
+        let origin = caller.origin(Uuid::now_v7());
         let (tenant, saved_by) = (Arc::clone(&origin.tenant), origin.actor.to_string());
         let event = NewEvent {
             event_id: Uuid::now_v7(),
@@ -392,6 +394,7 @@ impl Pricing {
             event_type: ESTIMATE_SAVED,
             effective_at: None,
             data: data.clone(),
+            shared_actor: None,
         };
         let idempotency = key.map(|(key, request_sha256)| {
             let kept = serde_json::to_string(&Kept { estimate_id, version: expected + 1 });

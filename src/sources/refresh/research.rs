@@ -97,7 +97,7 @@ impl Judged {
                     price_id: proposal.price_id,
                     amount: proposal.amount,
                     justification: &proposal.justification,
-                    evidence: &proposal.evidence,
+                    evidence: std::slice::from_ref(&proposal.evidence),
                 };
                 let event = NewEvent::new(stream, PROPOSAL_SUBMITTED, &data).expecting(0);
                 events.push(event.effective(observed_at));

@@ -1,0 +1,159 @@
+//! Proposals: submitted, listed, decided.
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::Http;
+use super::body::{idempotent, json_of, read_json};
+use super::page::{PagingByState, Parameters, not_found, page_of, paged, state_of};
+use super::problem::Problem;
+use crate::access::Principal;
+use crate::people::{
+    Decision, NewProposal, ProposalRow, STATES, proposal_decide, proposal_get, proposal_submit,
+    proposals_list,
+};
+use crate::pricing::Page;
+
+/// What `POST /v1/proposals` takes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Submit {
+    price_id: i64,
+    amount: Option<String>,
+    justification: Option<String>,
+    #[serde(default)]
+    evidence: Vec<String>,
+    session: Option<Uuid>,
+}
+
+/// `POST /v1/proposals`: proposes another official price, with an amount of its own or that of a session's override.
+pub(super) async fn submit(
+    State(http): State<Http>,
+    principal: Principal,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (headers, path) = (request.headers().clone(), request.uri().path().to_owned());
+    let body = read_json(request).await?;
+    let key = idempotent(&headers, &principal, &path, &body)?;
+    let Submit { price_id, amount, justification, evidence, session } = json_of(
+        &body,
+        "{\"price_id\":17,\"amount\":\"0.0472\",\"justification\":TEXT,\"evidence\":[TEXT]}, or a session in place of \
+         the amount",
+    )?;
+    let new = NewProposal { price_id, amount, justification, evidence, session };
+    let answer =
+        proposal_submit(&http.pool, &http.refresher.appender, &principal, &new, key.as_ref()).await?;
+    let mut response = json(answer.clone());
+    *response.status_mut() = StatusCode::CREATED;
+    if let Some(location) = location_of(&answer) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// `GET /v1/proposals`: in the order in which they last changed.
+pub(super) async fn list(
+    State(http): State<Http>,
+    principal: Principal,
+    uri: Uri,
+    Parameters(list): Parameters<PagingByState>,
+) -> Result<Response, Problem> {
+    let (limit, after) = page_of(list.limit, list.after)?;
+    let state = state_of("a proposal", list.state, &STATES)?;
+    let rows = proposals_list(&http.pool, &principal, state.as_deref(), after, limit + 1).await?;
+    Ok(paged(&uri, &Page::of(rows, limit, |row: &ProposalRow| row.position)))
+}
+
+/// `GET /v1/proposals/{id}`: one.
+pub(super) async fn show(
+    State(http): State<Http>,
+    principal: Principal,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let row = proposal_get(&http.pool, &principal, proposal_id_of(&id)?).await?;
+    Ok(axum::Json(row.ok_or_else(|| not_found("proposal", &id))?).into_response())
+}
+
+/// What an approval takes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Approve {
+    note: Option<String>,
+    confirm_position: Option<i64>,
+}
+
+/// `POST /v1/proposals/{id}/approve`: its amount becomes the official price.
+pub(super) async fn approve(
+    State(http): State<Http>,
+    principal: Principal,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    decide(&http, &principal, &id, request, |body| {
+        let Approve { note, confirm_position } =
+            json_of(body, "{\"note\":TEXT,\"confirm_position\":POSITION}, or nothing")?;
+        Ok(Decision { approved: true, note, confirm_position })
+    })
+    .await
+}
+
+/// What a rejection takes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reject {
+    note: Option<String>,
+}
+
+/// `POST /v1/proposals/{id}/reject`: the official price stays.
+pub(super) async fn reject(
+    State(http): State<Http>,
+    principal: Principal,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    decide(&http, &principal, &id, request, |body| {
+        let Reject { note } = json_of(body, "{\"note\":TEXT}")?;
+        Ok(Decision { approved: false, note, confirm_position: None })
+    })
+    .await
+}
+
+async fn decide(
+    http: &Http,
+    principal: &Principal,
+    id: &str,
+    request: Request,
+    decision: impl FnOnce(&[u8]) -> Result<Decision, Problem>,
+) -> Result<Response, Problem> {
+    let proposal_id = proposal_id_of(id)?;
+    let (headers, path) = (request.headers().clone(), request.uri().path().to_owned());
+    let body = read_json(request).await?;
+    let key = idempotent(&headers, principal, &path, &body)?;
+    let decision = decision(&body)?;
+    let appender = &http.refresher.appender;
+    let answer =
+        proposal_decide(&http.pool, appender, principal, proposal_id, &decision, key.as_ref()).await?;
+    Ok(json(answer))
+}
+
+fn proposal_id_of(id: &str) -> Result<Uuid, Problem> {
+    id.parse().map_err(|_| not_found("proposal", id))
+}
+
+/// An answer that is JSON already.
+fn json(text: String) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
+}
+
+/// Where the proposal of an answer is.
+fn location_of(answer: &str) -> Option<HeaderValue> {
+    #[derive(Deserialize)]
+    struct Named {
+        proposal_id: Uuid,
+    }
+    let Named { proposal_id } = serde_json::from_str(answer).ok()?;
+    HeaderValue::from_str(&format!("/v1/proposals/{proposal_id}")).ok()
+}
