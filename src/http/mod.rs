@@ -4,10 +4,12 @@
 
 mod access;
 mod body;
+mod docs;
 mod estimates;
 mod events;
 mod health;
 mod keys;
+mod openapi;
 mod page;
 mod policy;
 mod prices;
@@ -23,13 +25,14 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, delete, get, post, put};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
+use utoipa_axum::router::UtoipaMethodRouter;
+use utoipa_axum::routes;
 
 use crate::access::{Authority, Permission};
 use crate::bus::Hub;
@@ -74,34 +77,37 @@ enum Needs {
     A(Permission),
 }
 
-/// Every route, with what it needs.
-fn routes() -> Vec<(Needs, &'static str, MethodRouter<Http>)> {
+/// Every route, with what it needs. Path, method and documentation are those of its handler.
+fn routes() -> Vec<(Needs, UtoipaMethodRouter<Http>)> {
     let (open, read) = (Needs::Nothing, Needs::A(Permission::Read));
     let (audit, admin) = (Needs::A(Permission::Audit), Needs::A(Permission::Administer));
     let work = Needs::A(Permission::Work);
     vec![
-        (read, "/v1/estimates/calculate", post(estimates::calculate)),
-        (read, "/v1/prices", get(prices::search)),
-        (read, "/v1/prices/{price_id}", get(prices::show)),
-        (read, "/v1/prices/{price_id}/history", get(prices::history)),
-        (read, "/v1/prices/{price_id}/observations", get(prices::observations)),
-        (read, "/v1/refreshes", get(refreshes::list)),
-        (admin, "/v1/refreshes", post(refreshes::start)),
-        (read, "/v1/refreshes/{refresh_id}", get(refreshes::show)),
-        (admin, "/v1/refreshes/{refresh_id}/release", post(refreshes::release)),
-        (read, "/v1/events", get(events::list)),
-        (read, "/v1/events/stream", get(events::stream)),
-        (read, "/v1/discount-policy", get(policy::show)),
-        (admin, "/v1/discount-policy", put(policy::set)),
-        (admin, "/v1/api-keys", get(keys::list).post(keys::create)),
-        (admin, "/v1/api-keys/{key_id}", delete(keys::revoke)),
-        (work, "/v1/webhooks", get(webhooks::list).post(webhooks::create)),
-        (work, "/v1/webhooks/{webhook_id}", get(webhooks::show).delete(webhooks::delete)),
-        (work, "/v1/webhooks/{webhook_id}/dead-letters", get(webhooks::dead_letters)),
-        (work, "/v1/webhooks/{webhook_id}/dead-letters/replay", post(webhooks::replay)),
-        (open, "/healthz", get(health::alive)),
-        (open, "/readyz", get(health::ready)),
-        (audit, "/metrics", get(health::metrics)),
+        (read, routes!(estimates::calculate)),
+        (read, routes!(prices::search)),
+        (read, routes!(prices::show)),
+        (read, routes!(prices::history)),
+        (read, routes!(prices::observations)),
+        (read, routes!(refreshes::list)),
+        (admin, routes!(refreshes::start)),
+        (read, routes!(refreshes::show)),
+        (admin, routes!(refreshes::release)),
+        (read, routes!(events::list)),
+        (read, routes!(events::stream)),
+        (read, routes!(policy::show)),
+        (admin, routes!(policy::set)),
+        (admin, routes!(keys::list, keys::create)),
+        (admin, routes!(keys::revoke)),
+        (work, routes!(webhooks::list, webhooks::create)),
+        (work, routes!(webhooks::show, webhooks::delete)),
+        (work, routes!(webhooks::dead_letters)),
+        (work, routes!(webhooks::replay)),
+        (open, routes!(health::alive)),
+        (open, routes!(health::ready)),
+        (audit, routes!(health::metrics)),
+        (open, routes!(docs::document)),
+        (open, routes!(docs::page)),
+        (open, routes!(docs::asset)),
     ]
 }
 
@@ -109,7 +115,8 @@ fn routes() -> Vec<(Needs, &'static str, MethodRouter<Http>)> {
 pub fn router(state: Http) -> Router {
     routes()
         .into_iter()
-        .fold(Router::new(), |router, (needs, path, methods)| {
+        .fold(Router::new(), |router, (needs, (_, paths, methods))| {
+            let path = paths.paths.keys().next().expect("the macro names one");
             let methods = match needs {
                 Needs::Nothing => methods,
                 Needs::A(permission) => methods

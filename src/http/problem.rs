@@ -43,6 +43,28 @@ pub enum ProblemType {
 }
 
 impl ProblemType {
+    /// All of them.
+    pub(super) const ALL: [Self; 13] = [
+        Self::InvalidRequest,
+        Self::UnanswerableEstimate,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::PreconditionFailed,
+        Self::PreconditionRequired,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
+    /// The status of answers with it.
+    pub(super) fn status(self) -> StatusCode {
+        self.parts().2
+    }
+
     fn parts(self) -> (&'static str, &'static str, StatusCode) {
         match self {
             Self::InvalidRequest => {
@@ -93,12 +115,16 @@ impl ProblemType {
 }
 
 /// A problem document.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Problem {
+    /// What kind of problem it is: a URN that never changes.
     #[serde(rename = "type")]
+    #[schema(format = "uri", pattern = "^urn:mercuriale:problem:[a-z-]+$")]
     urn: &'static str,
     title: &'static str,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What to do.
     detail: String,
     /// What is wrong where, for requests with several parts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -124,6 +150,11 @@ impl Problem {
             errors_total: None,
             headers: None,
         }
+    }
+
+    /// What kind of problem it is, for people.
+    pub(super) fn title(&self) -> &'static str {
+        self.title
     }
 
     /// The same with a header.

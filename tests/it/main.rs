@@ -29,4 +29,5 @@ mod servers;
 mod service;
 mod sql;
 mod support;
+mod walk;
 mod webhooks;

@@ -15,7 +15,7 @@ use crate::domain::price::Listing;
 use crate::domain::selection::Candidate;
 
 /// A whole estimate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Estimate {
     /// ISO 4217 code; `None` where the lines have several.
     pub currency: Option<String>,
@@ -37,7 +37,7 @@ pub struct Estimate {
 }
 
 /// What one line costs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct LineCost {
     /// Of the request.
     pub label: String,
@@ -69,7 +69,7 @@ pub struct LineCost {
 }
 
 /// Amounts of money, unrounded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct Costs {
     /// For each hour of the month.
     pub hourly_cost: Decimal,
@@ -94,7 +94,7 @@ impl Costs {
 }
 
 /// Where a price was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ServedFrom {
     /// The cache of this process.
@@ -106,7 +106,7 @@ pub enum ServedFrom {
 }
 
 /// The price that a line used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PriceUsed {
     /// Identity in this ledger.
     pub price_id: i64,
@@ -142,7 +142,7 @@ impl PriceUsed {
 }
 
 /// One of several prices of a line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct TierCost {
     /// Identity in this ledger.
     pub price_id: i64,
@@ -172,7 +172,7 @@ impl TierCost {
 }
 
 /// What the lines of one service cost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ServiceCost {
     /// `aws`, `azure`, ...
     pub provider: String,
@@ -188,7 +188,7 @@ pub struct ServiceCost {
 }
 
 /// The sum of the lines in one currency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct CurrencyTotal {
     /// ISO 4217 code.
     pub currency: String,
