@@ -21,7 +21,7 @@ use crate::sources::refresh::{
 #[into_params(parameter_in = Query)]
 pub(super) struct List {
     /// Only those of this state.
-    #[param(pattern = "^(started|completed|failed|quarantined|released)$")]
+    #[param(pattern = "^(started|completed|failed|quarantined|released)?$")]
     state: Option<String>,
     /// Where the page before ended: follow its `Link` header.
     #[param(minimum = 0)]
