@@ -24,7 +24,7 @@ trap stop EXIT
 trap 'exit 130' INT TERM
 
 unset DATABASE_URL REDIS_URL NATS_URL
-export MERCURIALE_DATA_DIR="$folder/data" MERCURIALE_LISTEN=127.0.0.1:0
+export MERCURIALE_DATA_DIR="$folder/data" MERCURIALE_LISTEN=127.0.0.1:0 MERCURIALE_RATE_LIMIT=0
 token=$(target/debug/mercuriale token issue --role admin --tenant fuzz --expires 1d)
 target/debug/mercuriale serve >"$folder/log" &
 service=$!

@@ -1,5 +1,6 @@
 //! `mercuriale serve`.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::app::App;
 use crate::bus::Hub;
 use crate::config::Config;
 use crate::domain::estimate::request_parse;
-use crate::http::{Http, router};
+use crate::http::{Http, RateLimits, router};
 use crate::ledger;
 use crate::sources::live::{Limits, Live, OnDemand, Scheduler, Target};
 use crate::sources::refresh::Refresher;
@@ -92,6 +93,7 @@ pub(super) async fn serve(
         on_demand,
         webhooks: Webhooks::new(app.pool.clone(), reach),
         authority: authority.with_keys(app.pool.clone()),
+        limits: RateLimits::new(config.rate_limit, config.rate_burst),
         stopping: stopping.clone(),
     };
     let mut bus = app.spawn_bus().await?;
@@ -101,7 +103,8 @@ pub(super) async fn serve(
         stop.await;
         stopping.cancel();
     };
-    axum::serve(listener, router(state)).with_graceful_shutdown(stop).await?;
+    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await?;
     bus.abort_all();
     following.abort();
     if let Some(scheduled) = scheduled {

@@ -9,6 +9,7 @@ mod estimates;
 mod events;
 mod health;
 mod keys;
+mod limit;
 mod openapi;
 mod page;
 mod policy;
@@ -17,6 +18,7 @@ mod problem;
 mod refreshes;
 mod webhooks;
 
+pub use limit::RateLimits;
 pub use problem::{Problem, ProblemType};
 
 use std::time::Duration;
@@ -64,6 +66,8 @@ pub struct Http {
     pub webhooks: Webhooks,
     /// Knows whose a token is.
     pub authority: Authority,
+    /// Counts requests of clients.
+    pub limits: RateLimits,
     /// Cancelled when the service stops, so that listeners let it.
     pub stopping: CancellationToken,
 }
@@ -119,8 +123,10 @@ pub fn router(state: Http) -> Router {
             let path = paths.paths.keys().next().expect("the macro names one");
             let methods = match needs {
                 Needs::Nothing => methods,
-                Needs::A(permission) => methods
-                    .route_layer(from_fn_with_state((state.authority.clone(), permission), access::guard)),
+                Needs::A(permission) => methods.route_layer(from_fn_with_state(
+                    (state.authority.clone(), state.limits.clone(), permission),
+                    access::guard,
+                )),
             };
             router.route(path, methods)
         })

@@ -138,7 +138,7 @@ fn problems(operation: &Operation, needs: Needs) -> Vec<ProblemType> {
         problems.push(ProblemType::NotFound);
     }
     if let Needs::A(permission) = needs {
-        problems.push(ProblemType::Unauthenticated);
+        problems.extend([ProblemType::Unauthenticated, ProblemType::TooManyRequests]);
         if Role::ALL.into_iter().any(|role| !role.may(permission)) {
             problems.push(ProblemType::Forbidden);
         }

@@ -36,6 +36,8 @@ pub enum ProblemType {
     BodyTooLarge,
     /// Not JSON.
     UnsupportedMediaType,
+    /// More requests than a client may send.
+    TooManyRequests,
     /// The service cannot answer now.
     Unavailable,
     /// A fault of the service.
@@ -44,7 +46,7 @@ pub enum ProblemType {
 
 impl ProblemType {
     /// All of them.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::InvalidRequest,
         Self::UnanswerableEstimate,
         Self::Unauthenticated,
@@ -56,6 +58,7 @@ impl ProblemType {
         Self::PreconditionRequired,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
+        Self::TooManyRequests,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -103,6 +106,11 @@ impl ProblemType {
                 "urn:mercuriale:problem:unsupported-media-type",
                 "Unsupported media type",
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ),
+            Self::TooManyRequests => (
+                "urn:mercuriale:problem:too-many-requests",
+                "Too many requests",
+                StatusCode::TOO_MANY_REQUESTS,
             ),
             Self::Unavailable => {
                 ("urn:mercuriale:problem:unavailable", "Unavailable", StatusCode::SERVICE_UNAVAILABLE)
@@ -155,6 +163,11 @@ impl Problem {
     /// What kind of problem it is, for people.
     pub(super) fn title(&self) -> &'static str {
         self.title
+    }
+
+    /// Whether it is one of a kind.
+    pub(super) fn is(&self, kind: ProblemType) -> bool {
+        self.urn == kind.parts().0
     }
 
     /// The same with a header.

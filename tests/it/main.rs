@@ -12,6 +12,7 @@ mod freshness;
 mod http;
 mod keys;
 mod ledger;
+mod limits;
 mod lists;
 mod live_aws;
 mod live_azure;
