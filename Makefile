@@ -1,8 +1,8 @@
 # `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench check-lists fmt lint
+.PHONY: help run test fuzz-api bench check-lists fmt lint
 
-SCRIPTS := .ci/run scripts/test-servers.sh
+SCRIPTS := .ci/run scripts/test-servers.sh scripts/fuzz-api.sh
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ run: ## start the service, with a PostgreSQL of its own unless DATABASE_URL is s
 
 test: ## all tests, against a PostgreSQL, a Redis and a NATS started for them
 	./scripts/test-servers.sh -- cargo test --locked $(ARGS)
+
+fuzz-api: ## check a service of its own against /openapi.json, with schemathesis from PyPI
+	./scripts/fuzz-api.sh $(ARGS)
 
 bench: ## benchmarks, against the same servers
 	./scripts/test-servers.sh -- cargo bench --locked $(ARGS)

@@ -84,6 +84,15 @@ pub struct Config {
           action = clap::ArgAction::Set, value_parser = clap::value_parser!(bool), global = true)]
     pub webhook_allow_private: bool,
 
+    /// Requests that a client may send in a minute, on average; 0: any number
+    #[arg(long, env = "MERCURIALE_RATE_LIMIT", default_value_t = 1_000, global = true)]
+    pub rate_limit: u32,
+
+    /// Requests that a client may send at once, after it was silent
+    #[arg(long, env = "MERCURIALE_RATE_BURST", default_value_t = 2_000,
+          value_parser = clap::value_parser!(u32).range(1..), global = true)]
+    pub rate_burst: u32,
+
     /// How long the shared cache keeps a rate
     #[arg(long, env = "MERCURIALE_CACHE_TTL", default_value = "8h", value_parser = duration, global = true)]
     pub cache_ttl: Duration,

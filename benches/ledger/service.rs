@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use mercuriale::access::{Authority, JwtSettings, Principal, Role, TokenSecret};
 use mercuriale::bus::Hub;
-use mercuriale::http::{self, Http, router};
+use mercuriale::http::{self, Http, RateLimits, router};
 use mercuriale::pricing::Pricing;
 use mercuriale::sources::live::{Limits, Live, OnDemand};
 use mercuriale::webhooks::{Reach, Webhooks};
@@ -36,6 +36,7 @@ impl Service {
             webhooks: Webhooks::new(pool.clone(), Reach::Public),
             pool,
             authority,
+            limits: RateLimits::off(),
             stopping: CancellationToken::new(),
         });
         Ok(Self { address: serve(app).await?, token })

@@ -25,7 +25,7 @@ const MAX_LISTED: i64 = 2_000;
 const MAX_NAME_CHARACTERS: usize = 100;
 
 /// A key as it is shown, without the key itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow, utoipa::ToSchema)]
 #[expect(missing_docs, reason = "see migrations/0003_api_keys.sql")]
 pub struct ApiKey {
     pub key_id: Uuid,

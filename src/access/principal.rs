@@ -28,8 +28,20 @@ pub enum Permission {
     Administer,
 }
 
+impl Permission {
+    /// As the API's description writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Work => "work",
+            Self::Audit => "audit",
+            Self::Administer => "administer",
+        }
+    }
+}
+
 /// What a principal is to its tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Reads and calculates.

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::bus::Hub;
 use crate::config::Config;
 use crate::domain::estimate::request_parse;
-use crate::http::{self, Http, router};
+use crate::http::{self, Http, RateLimits, router};
 use crate::ledger;
 use crate::sources::live::{Limits, Live, OnDemand, Scheduler, Target};
 use crate::sources::refresh::Refresher;
@@ -92,6 +92,7 @@ pub(super) async fn serve(
         on_demand,
         webhooks: Webhooks::new(app.pool.clone(), reach),
         authority: authority.with_keys(app.pool.clone()),
+        limits: RateLimits::new(config.rate_limit, config.rate_burst),
         stopping: stopping.clone(),
     };
     let mut bus = app.spawn_bus().await?;

@@ -7,7 +7,20 @@ use serde::{Deserialize, Serialize};
 pub const MAX_RATE_DECIMALS: usize = 4;
 
 /// How a resource is bought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 pub enum PricingModel {
     /// By the hour or by usage, without commitment.
     #[default]
@@ -69,7 +82,7 @@ pub enum PolicyError {
 }
 
 /// Discount rates by pricing model, as fractions of the list price, in the spelling they were set in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "RatesText")]
 pub struct Rates {
     #[serde(rename = "on-demand")]
@@ -137,7 +150,7 @@ fn parse_rate(model: PricingModel, text: &str) -> Result<Decimal, PolicyError> {
 }
 
 /// The rates in force, and which version of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiscountPolicy {
     /// 1 is the built-in policy; each `discount_policy.set` adds one.

@@ -221,7 +221,7 @@ pub struct PricesObserved<'a> {
 }
 
 /// What a refresh found, as recorded in [`REFRESH_COMPLETED`] and [`REFRESH_QUARANTINED`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RefreshCounts {
     /// Prices in force that the list shows, one per price.
     pub observed: u64,
@@ -279,7 +279,7 @@ pub struct RefreshOutcome<'a> {
 }
 
 /// What asking a language model took in one run, and what became of what it said beside the observations.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Research {
     /// Answers that were given, whether they could be used or not.
     pub answers: u64,
@@ -306,7 +306,7 @@ pub struct Research {
 }
 
 /// Of [`Research`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RefusedPrice {
     /// Its key, or what the model gave for one.
     pub key: String,

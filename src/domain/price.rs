@@ -15,7 +15,7 @@ pub const MAX_ATTRIBUTES: usize = 200;
 pub const MAX_TEXT_BYTES: usize = 2_000;
 
 /// One price as a source lists it: one tier of one rate of one SKU, without its amount.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Listing {
     /// Identity across sources and time; see [`aws_key`], [`azure_key`] and [`generic_key`].
     pub key: String,

@@ -1,35 +1,48 @@
 //! The guard before each route, and who asks, for its handler.
 
-use axum::extract::{FromRequestParts, Request, State};
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
+use super::limit::RateLimits;
 use super::problem::{Problem, ProblemType};
 use crate::access::{AccessError, Authority, Permission, Principal, Role};
 
 /// Lets a request pass if its token is good and its role has the permission.
 pub(super) async fn guard(
-    State((authority, permission)): State<(Authority, Permission)>,
+    State((authority, limits, permission)): State<(Authority, RateLimits, Permission)>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match admitted(&authority, permission, request.headers()).await {
-        Ok(principal) => {
+    let principal = match known(&authority, request.headers()).await {
+        Ok(principal) => principal,
+        Err(problem) if problem.is(ProblemType::Unauthenticated) => {
+            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+            return limits.bad_token_from(peer).err().unwrap_or(problem).into_response();
+        }
+        Err(problem) => return problem.into_response(),
+    };
+    let headers = match limits.request_of(&principal) {
+        Ok(headers) => headers,
+        Err(problem) => return problem.into_response(),
+    };
+    let mut response = match admitted(&principal, permission) {
+        Ok(()) => {
             request.extensions_mut().insert(principal);
             next.run(request).await
         }
         Err(problem) => problem.into_response(),
-    }
+    };
+    response.headers_mut().extend(headers);
+    response
 }
 
-async fn admitted(
-    authority: &Authority,
-    permission: Permission,
-    headers: &HeaderMap,
-) -> Result<Principal, Problem> {
-    let principal = authority.verify(bearer(headers)?).await.map_err(|error| match error {
+async fn known(authority: &Authority, headers: &HeaderMap) -> Result<Principal, Problem> {
+    authority.verify(bearer(headers)?).await.map_err(|error| match error {
         AccessError::Refused(detail) => {
             unauthenticated(detail, r#"Bearer realm="mercuriale", error="invalid_token""#)
         }
@@ -40,9 +53,12 @@ async fn admitted(
                 "tokens cannot be verified for the moment; try again later",
             )
         }
-    })?;
+    })
+}
+
+fn admitted(principal: &Principal, permission: Permission) -> Result<(), Problem> {
     if principal.role.may(permission) {
-        return Ok(principal);
+        return Ok(());
     }
     let able: Vec<&str> = Role::ALL.into_iter().filter(|role| role.may(permission)).map(Role::name).collect();
     let detail = format!("this needs the role {}; the token's is {}", able.join(" or "), principal.role);

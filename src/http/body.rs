@@ -53,6 +53,16 @@ pub(super) async fn read_json(request: Request) -> Result<Vec<u8>, Problem> {
     Ok(read)
 }
 
+/// Documents what [`idempotency_key`] reads.
+#[derive(utoipa::IntoParams)]
+#[allow(dead_code, reason = "nobody makes one")]
+#[into_params(names("idempotency-key"), parameter_in = Header)]
+pub(super) struct IdempotencyKey(
+    /// A request that is sent again with the same key is carried out once.
+    #[param(min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    Option<String>,
+);
+
 /// The caller's `Idempotency-Key`, if there is one: a request that is sent again with it is carried out once.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();

@@ -31,14 +31,30 @@ impl From<CompareError> for Problem {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Between {
+    /// A version.
+    #[param(required, pattern = "^[1-9][0-9]{0,8}$")]
     from: Option<String>,
+    /// A version, or `now`.
+    #[param(required, pattern = "^([1-9][0-9]{0,8}|now)$")]
     to: Option<String>,
 }
 
-/// `GET /v1/estimates/{id}/diff?from=1&to=2|now`: why two versions, or a version and now, cost different amounts.
+/// Why two versions, or a version and now, cost different amounts.
+///
+/// By configuration, by price and by discount policy; the parts add up exactly to the difference.
+#[utoipa::path(
+    get,
+    path = "/v1/estimates/{estimate_id}/diff",
+    params(("estimate_id" = Uuid, Path, description = "Of the tenant."), Between),
+    responses(
+        (status = 200, body = serde_json::Value, description = "both points, each line with the parts of its difference, and the totals"),
+        (status = 422, description = "a line means no price any more"),
+    ),
+)]
 pub(super) async fn diff(
     State(http): State<Http>,
     Path(id): Path<String>,
@@ -63,7 +79,17 @@ async fn read<T: DeserializeOwned>(request: Request, example: &str) -> Result<T,
     })
 }
 
-/// `POST /v1/estimates/{id}/versions/{n}/what-if`: a version with something asked differently, not saved.
+/// A version with something asked differently, at official prices, not saved.
+#[utoipa::path(
+    post,
+    path = "/v1/estimates/{estimate_id}/versions/{version}/what-if",
+    params(("estimate_id" = Uuid, Path, description = "Of the tenant."), ("version" = u32, Path, minimum = 1, description = "From 1.")),
+    request_body(content = WhatIf, example = json!({"region": "eu-west-1", "quantity_factor": "1.5"})),
+    responses(
+        (status = 200, body = serde_json::Value, description = "the request that results, its estimate, and why it differs"),
+        (status = 422, description = "a line means no price, or several"),
+    ),
+)]
 pub(super) async fn what_if(
     State(http): State<Http>,
     Path((id, version)): Path<(String, String)>,
@@ -77,20 +103,33 @@ pub(super) async fn what_if(
     Ok(axum::Json(answer).into_response())
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = EstimatesToConsolidate)]
 struct Wanted {
     estimates: Vec<WantedEstimate>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = EstimateToConsolidate)]
 struct WantedEstimate {
     id: Uuid,
     version: Option<i64>,
 }
 
-/// `POST /v1/estimates/consolidate`: several estimates in one report.
+/// Sums several estimates into one report.
+///
+/// By provider, service, region and tag, for each currency.
+#[utoipa::path(
+    post,
+    path = "/v1/estimates/consolidate",
+    request_body(content = Wanted, example = json!({"estimates": [{"id": "019aa5a2-7a3c-7000-8000-000000000000", "version": 1}]})),
+    responses(
+        (status = 200, body = serde_json::Value, description = "what was summed, and the sums"),
+        (status = 422, description = "a sum has too many digits"),
+    ),
+)]
 pub(super) async fn consolidate(
     State(http): State<Http>,
     principal: Principal,

@@ -8,10 +8,27 @@ use super::Http;
 use super::body::read_json;
 use super::problem::{Problem, ProblemType};
 use crate::access::Principal;
-use crate::domain::estimate::request_parse;
+use crate::domain::arithmetic::Estimate;
+use crate::domain::estimate::{RequestText, request_parse};
 use crate::pricing::EstimateError;
 
-/// `POST /v1/estimates/calculate`: an estimate that is not saved.
+/// An estimate that is not saved.
+///
+/// Every line means exactly one price, or the answer says what is wrong where.
+#[utoipa::path(
+    post,
+    path = "/v1/estimates/calculate",
+    request_body(content = RequestText, example = json!({
+        "lines": [{
+            "label": "web", "provider": "aws", "service": "AmazonEC2", "region": "eu-west-3", "resource": "t3.medium",
+            "quantity": "3", "pricing_model": "reserved-1y",
+        }],
+    })),
+    responses(
+        (status = 200, body = Estimate),
+        (status = 422, description = "a line means no price, or several"),
+    ),
+)]
 pub(super) async fn calculate(
     State(http): State<Http>,
     principal: Principal,

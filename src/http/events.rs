@@ -30,7 +30,8 @@ const BATCH: i64 = 500;
 const MAX_TYPES: usize = 50;
 
 /// An event as it is shown: its data is JSON within JSON, byte for byte.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Event)]
 struct Shown<'a> {
     position: i64,
     event_id: uuid::Uuid,
@@ -43,6 +44,8 @@ struct Shown<'a> {
     tenant: &'a str,
     correlation_id: uuid::Uuid,
     causation_id: Option<uuid::Uuid>,
+    /// By type; see the README.
+    #[schema(value_type = Object)]
     data: &'a RawValue,
     leaf_hash: String,
 }
@@ -71,13 +74,22 @@ impl<'a> Shown<'a> {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct List {
+    /// Only these types, separated by commas; at most 50.
     #[serde(rename = "type")]
+    #[param(example = "price.changed,price.listed", max_length = 500)]
     event_type: Option<String>,
+    /// Only this stream.
+    #[param(example = "price/17", max_length = 500)]
     stream: Option<String>,
+    /// Where the page before ended: follow its `Link` header.
+    #[param(minimum = 0)]
     after: Option<i64>,
+    /// Rows of the page; 100 where it is left out.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
 }
 
@@ -92,7 +104,8 @@ fn types_of(text: Option<String>) -> Result<Option<Vec<String>>, Problem> {
     Ok(Some(types))
 }
 
-/// `GET /v1/events`: events after a position, in order.
+/// Events after a position, in order.
+#[utoipa::path(get, path = "/v1/events", params(List), responses((status = 200, body = Page<Shown>)))]
 pub(super) async fn list(
     State(http): State<Http>,
     principal: Principal,
@@ -110,22 +123,43 @@ pub(super) async fn list(
     Ok(paged(&uri, &Page::of(shown, limit, |event| event.position)))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Listen {
+    /// Only these types, separated by commas; at most 50.
     #[serde(rename = "type")]
+    #[param(example = "price.changed", max_length = 500)]
     event_type: Option<String>,
+    /// Only events that name this provider.
+    #[param(max_length = 500)]
     provider: Option<String>,
+    /// Only events that name this service.
+    #[param(max_length = 500)]
     service: Option<String>,
+    /// Only events that name this region.
+    #[param(max_length = 500)]
     region: Option<String>,
+    /// Only events of this price.
     price_id: Option<i64>,
+    /// The position to go on after; `Last-Event-ID` wins.
+    #[param(minimum = 0)]
     after: Option<i64>,
 }
 
-/// `GET /v1/events/stream`: events as they are recorded; from `Last-Event-ID` or `after`, else from now.
+/// Events as they are recorded; from `Last-Event-ID` or `after`, else from now.
 ///
 /// A listener that falls behind by more than the process keeps is cut off, and goes on where it was by its
 /// `Last-Event-ID`. So is one whose token ends.
+#[utoipa::path(
+    get,
+    path = "/v1/events/stream",
+    params(
+        Listen,
+        ("last-event-id" = Option<i64>, Header, description = "the position to go on after", minimum = 0),
+    ),
+    responses((status = 200, body = str, content_type = "text/event-stream")),
+)]
 pub(super) async fn stream(
     State(http): State<Http>,
     principal: Principal,

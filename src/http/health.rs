@@ -2,23 +2,41 @@
 
 use axum::extract::State;
 use axum::http::{HeaderName, header};
-use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
 
 use super::Http;
 use super::problem::Problem;
 
-/// `GET /healthz`: the process serves requests.
+/// Where the ledger stands.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Ready {
+    /// Of its last event; 0 where it is empty.
+    position: i64,
+}
+
+/// The process serves requests.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    responses((status = 200, body = str, content_type = "text/plain; charset=utf-8", example = "alive\n")),
+)]
 pub(super) async fn alive() -> &'static str {
     "alive\n"
 }
 
-/// `GET /metrics`: counters of this process, for Prometheus.
+/// Counters of this process, for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    responses((status = 200, body = str, content_type = "text/plain; version=0.0.4; charset=utf-8")),
+)]
 pub(super) async fn metrics() -> ([(HeaderName, &'static str); 1], String) {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], crate::telemetry::metrics())
 }
 
-/// `GET /readyz`: the ledger answers; with its last position.
-pub(super) async fn ready(State(http): State<Http>) -> Result<Response, Problem> {
+/// The ledger answers.
+#[utoipa::path(get, path = "/readyz", responses((status = 200, body = Ready)))]
+pub(super) async fn ready(State(http): State<Http>) -> Result<axum::Json<Ready>, Problem> {
     let position = crate::ledger::head(&http.pool).await?;
-    Ok(axum::Json(serde_json::json!({ "position": position })).into_response())
+    Ok(axum::Json(Ready { position }))
 }

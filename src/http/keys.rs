@@ -11,19 +11,25 @@ use super::body::read_json;
 use super::page::not_found;
 use super::problem::{Problem, ProblemType};
 use crate::access::{ApiKey, KeysError, NewApiKey, Principal, Role, key_create, key_list, key_revoke};
+use crate::pricing::Page;
 
 /// What `POST /v1/api-keys` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewApiKey)]
 struct New {
+    /// What people call it; no control characters.
+    #[schema(min_length = 1, max_length = 100)]
     name: String,
     role: Role,
+    /// In the future; `null`: never.
     #[serde(default)]
     expires_at: Option<DateTime<Utc>>,
 }
 
 /// A key that was made just now.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = CreatedApiKey)]
 struct Created {
     #[serde(flatten)]
     shown: ApiKey,
@@ -31,7 +37,18 @@ struct Created {
     key: String,
 }
 
-/// `POST /v1/api-keys`: makes one. The answer is the only place that ever shows the key.
+/// Makes an API key.
+///
+/// The answer is the only place that ever shows the key.
+#[utoipa::path(
+    post,
+    path = "/v1/api-keys",
+    request_body(content = New, example = json!({"name": "nightly", "role": "viewer", "expires_at": null})),
+    responses(
+        (status = 201, body = Created, headers(("location" = String, description = "of the key"))),
+        (status = 409, description = "the tenant has as many keys as it may"),
+    ),
+)]
 pub(super) async fn create(
     State(http): State<Http>,
     principal: Principal,
@@ -55,13 +72,20 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, headers, axum::Json(Created { shown, key })).into_response())
 }
 
-/// `GET /v1/api-keys`: those of the tenant, newest first, without the keys themselves.
+/// API keys of the tenant, newest first, without the keys themselves.
+#[utoipa::path(get, path = "/v1/api-keys", responses((status = 200, body = Page<ApiKey>)))]
 pub(super) async fn list(State(http): State<Http>, principal: Principal) -> Result<Response, Problem> {
     let items = key_list(&http.pool, &principal.tenant).await?;
     Ok(axum::Json(serde_json::json!({ "items": items })).into_response())
 }
 
-/// `DELETE /v1/api-keys/{id}`: revokes one from now on.
+/// Revokes an API key from now on.
+#[utoipa::path(
+    delete,
+    path = "/v1/api-keys/{key_id}",
+    params(("key_id" = Uuid, Path, description = "of the tenant")),
+    responses((status = 204, description = "it is revoked")),
+)]
 pub(super) async fn revoke(
     State(http): State<Http>,
     principal: Principal,

@@ -1,15 +1,18 @@
 //! The HTTP face: thin handlers over [`Pricing`] and the refreshes; every error is a problem document (RFC 9457).
 //!
-//! A route cannot be added without saying who may use it: see [`routes`].
+//! A route cannot be added without saying who may use it: see `routes`.
 
 mod access;
 mod body;
 mod compare;
 mod conditional;
+mod docs;
 mod estimates;
 mod events;
 mod health;
 mod keys;
+mod limit;
+mod openapi;
 mod page;
 mod policy;
 mod prices;
@@ -20,15 +23,16 @@ mod saved;
 mod sessions;
 mod webhooks;
 
+pub use limit::RateLimits;
 pub use problem::{Problem, ProblemType};
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use axum::serve::ListenerExt as _;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -37,6 +41,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
+use utoipa_axum::router::UtoipaMethodRouter;
+use utoipa_axum::routes;
 
 use crate::access::{Authority, Permission};
 use crate::bus::Hub;
@@ -68,6 +74,8 @@ pub struct Http {
     pub webhooks: Webhooks,
     /// Knows whose a token is.
     pub authority: Authority,
+    /// Counts requests of clients.
+    pub limits: RateLimits,
     /// Cancelled when the service stops, so that listeners let it.
     pub stopping: CancellationToken,
 }
@@ -81,52 +89,55 @@ enum Needs {
     A(Permission),
 }
 
-/// Every route, with what it needs.
-fn routes() -> Vec<(Needs, &'static str, MethodRouter<Http>)> {
+/// Every route, with what it needs. Path, method and documentation are those of its handler.
+fn routes() -> Vec<(Needs, UtoipaMethodRouter<Http>)> {
     let (open, read) = (Needs::Nothing, Needs::A(Permission::Read));
     let (audit, admin) = (Needs::A(Permission::Audit), Needs::A(Permission::Administer));
     let work = Needs::A(Permission::Work);
     vec![
-        (read, "/v1/estimates/calculate", post(estimates::calculate)),
-        (read, "/v1/estimates/consolidate", post(compare::consolidate)),
-        (read, "/v1/estimates", get(saved::list)),
-        (work, "/v1/estimates", post(saved::create)),
-        (read, "/v1/estimates/{estimate_id}", get(saved::show)),
-        (work, "/v1/estimates/{estimate_id}", patch(saved::relabel)),
-        (read, "/v1/estimates/{estimate_id}/diff", get(compare::diff)),
-        (work, "/v1/estimates/{estimate_id}/versions", post(saved::update)),
-        (read, "/v1/estimates/{estimate_id}/versions/{version}", get(saved::version)),
-        (read, "/v1/estimates/{estimate_id}/versions/{version}/what-if", post(compare::what_if)),
-        (read, "/v1/prices", get(prices::search)),
-        (read, "/v1/prices/{price_id}", get(prices::show)),
-        (read, "/v1/prices/{price_id}/history", get(prices::history)),
-        (read, "/v1/prices/{price_id}/observations", get(prices::observations)),
-        (work, "/v1/sessions", post(sessions::open)),
-        (read, "/v1/sessions/{session_id}", get(sessions::show)),
-        (read, "/v1/sessions/{session_id}/overrides", get(sessions::overrides)),
-        (work, "/v1/sessions/{session_id}/overrides/{price_id}", put(sessions::set).delete(sessions::clear)),
-        (work, "/v1/proposals", post(proposals::submit)),
-        (read, "/v1/proposals", get(proposals::list)),
-        (read, "/v1/proposals/{proposal_id}", get(proposals::show)),
-        (admin, "/v1/proposals/{proposal_id}/approve", post(proposals::approve)),
-        (admin, "/v1/proposals/{proposal_id}/reject", post(proposals::reject)),
-        (read, "/v1/refreshes", get(refreshes::list)),
-        (admin, "/v1/refreshes", post(refreshes::start)),
-        (read, "/v1/refreshes/{refresh_id}", get(refreshes::show)),
-        (admin, "/v1/refreshes/{refresh_id}/release", post(refreshes::release)),
-        (read, "/v1/events", get(events::list)),
-        (read, "/v1/events/stream", get(events::stream)),
-        (read, "/v1/discount-policy", get(policy::show)),
-        (admin, "/v1/discount-policy", put(policy::set)),
-        (admin, "/v1/api-keys", get(keys::list).post(keys::create)),
-        (admin, "/v1/api-keys/{key_id}", delete(keys::revoke)),
-        (work, "/v1/webhooks", get(webhooks::list).post(webhooks::create)),
-        (work, "/v1/webhooks/{webhook_id}", get(webhooks::show).delete(webhooks::delete)),
-        (work, "/v1/webhooks/{webhook_id}/dead-letters", get(webhooks::dead_letters)),
-        (work, "/v1/webhooks/{webhook_id}/dead-letters/replay", post(webhooks::replay)),
-        (open, "/healthz", get(health::alive)),
-        (open, "/readyz", get(health::ready)),
-        (audit, "/metrics", get(health::metrics)),
+        (read, routes!(estimates::calculate)),
+        (read, routes!(compare::consolidate)),
+        (read, routes!(saved::list)),
+        (work, routes!(saved::create)),
+        (read, routes!(saved::show)),
+        (work, routes!(saved::relabel)),
+        (read, routes!(compare::diff)),
+        (work, routes!(saved::update)),
+        (read, routes!(saved::version)),
+        (read, routes!(compare::what_if)),
+        (read, routes!(prices::search)),
+        (read, routes!(prices::show)),
+        (read, routes!(prices::history)),
+        (read, routes!(prices::observations)),
+        (work, routes!(sessions::open)),
+        (read, routes!(sessions::show)),
+        (read, routes!(sessions::overrides)),
+        (work, routes!(sessions::set, sessions::clear)),
+        (work, routes!(proposals::submit)),
+        (read, routes!(proposals::list)),
+        (read, routes!(proposals::show)),
+        (admin, routes!(proposals::approve)),
+        (admin, routes!(proposals::reject)),
+        (read, routes!(refreshes::list)),
+        (admin, routes!(refreshes::start)),
+        (read, routes!(refreshes::show)),
+        (admin, routes!(refreshes::release)),
+        (read, routes!(events::list)),
+        (read, routes!(events::stream)),
+        (read, routes!(policy::show)),
+        (admin, routes!(policy::set)),
+        (admin, routes!(keys::list, keys::create)),
+        (admin, routes!(keys::revoke)),
+        (work, routes!(webhooks::list, webhooks::create)),
+        (work, routes!(webhooks::show, webhooks::delete)),
+        (work, routes!(webhooks::dead_letters)),
+        (work, routes!(webhooks::replay)),
+        (open, routes!(health::alive)),
+        (open, routes!(health::ready)),
+        (audit, routes!(health::metrics)),
+        (open, routes!(docs::document)),
+        (open, routes!(docs::page)),
+        (open, routes!(docs::asset)),
     ]
 }
 
@@ -144,18 +155,22 @@ pub async fn serve(
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
-    axum::serve(listener, app).with_graceful_shutdown(stop).await
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await
 }
 
 /// All routes, guarded.
 pub fn router(state: Http) -> Router {
     routes()
         .into_iter()
-        .fold(Router::new(), |router, (needs, path, methods)| {
+        .fold(Router::new(), |router, (needs, (_, paths, methods))| {
+            let path = paths.paths.keys().next().expect("the macro names one");
             let methods = match needs {
                 Needs::Nothing => methods,
-                Needs::A(permission) => methods
-                    .route_layer(from_fn_with_state((state.authority.clone(), permission), access::guard)),
+                Needs::A(permission) => methods.route_layer(from_fn_with_state(
+                    (state.authority.clone(), state.limits.clone(), permission),
+                    access::guard,
+                )),
             };
             router.route(path, methods)
         })

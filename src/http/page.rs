@@ -32,19 +32,31 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 }
 
 /// The parameters of a page.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Paging {
+    /// Where the page before ended: follow its `Link` header.
+    #[param(minimum = 0)]
     pub(super) after: Option<i64>,
+    /// Rows of the page; 100 where it is left out.
+    #[param(minimum = 1, maximum = 500)]
     pub(super) limit: Option<i64>,
 }
 
 /// The same of things in a state.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct PagingByState {
+    /// Only those of this state.
+    #[param(example = "")]
     pub(super) state: Option<String>,
+    /// Where the page before ended: follow its `Link` header.
+    #[param(minimum = 0)]
     pub(super) after: Option<i64>,
+    /// Rows of the page; 100 where it is left out.
+    #[param(minimum = 1, maximum = 500)]
     pub(super) limit: Option<i64>,
 }
 

@@ -15,18 +15,38 @@ use crate::ledger::AppendError;
 use crate::pricing::policy_set;
 
 /// What `PUT /v1/discount-policy` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewDiscountPolicy)]
 struct Wanted {
     rates: Rates,
 }
 
-/// `GET /v1/discount-policy`: the rates in force; the `ETag` is the version.
+/// The discount rates in force; the `ETag` is the version.
+#[utoipa::path(
+    get,
+    path = "/v1/discount-policy",
+    responses((status = 200, body = DiscountPolicy, headers(("etag" = String, description = "of this version")))),
+)]
 pub(super) async fn show(State(http): State<Http>) -> Result<Response, Problem> {
     Ok(answer(&http.pricing.discount_policy().await?))
 }
 
-/// `PUT /v1/discount-policy`: puts rates in force, if those that `If-Match` names still are.
+/// Puts discount rates in force, if those that `If-Match` names still are.
+#[utoipa::path(
+    put,
+    path = "/v1/discount-policy",
+    params(("if-match" = String, Header, description = "the `ETag` of the policy that this one replaces",
+            example = "\"1\"", pattern = "^\"[1-9][0-9]{0,8}\"$")),
+    request_body(content = Wanted, example = json!({
+        "rates": {"on-demand": "0", "reserved-1y": "0.40", "reserved-3y": "0.60", "spot": "0.90"},
+    })),
+    responses(
+        (status = 200, body = DiscountPolicy, headers(("etag" = String, description = "of the new version"))),
+        (status = 412, description = "another version is in force"),
+        (status = 428, description = "there is no `If-Match`"),
+    ),
+)]
 pub(super) async fn set(
     State(http): State<Http>,
     principal: Principal,

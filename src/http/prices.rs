@@ -10,22 +10,39 @@ use super::Http;
 use super::page::{Paging, Parameters, not_found, page_of, paged, text_of};
 use super::problem::{Problem, ProblemType};
 use crate::domain::estimate::YEARS;
-use crate::pricing::PriceFilter;
+use crate::pricing::{HistoryRow, Observed, Page, PriceFilter, PriceRow};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Search {
+    /// `aws`, `azure`, ...
+    #[param(example = "aws", max_length = 500)]
     provider: Option<String>,
+    /// AWS offer code or Azure service name.
+    #[param(example = "AmazonEC2", max_length = 500)]
     service: Option<String>,
+    /// Region code.
+    #[param(example = "eu-west-3", max_length = 500)]
     region: Option<String>,
+    /// A whole name: instance type, ARM SKU name, meter name, usage type, SKU.
+    #[param(example = "t3.medium", max_length = 500)]
     resource: Option<String>,
+    /// Free text over names and attributes.
+    #[param(max_length = 500)]
     q: Option<String>,
+    /// Amounts as of this time in the world, of the years 2000 to 2199; now, where it is left out.
     as_of: Option<DateTime<Utc>>,
+    /// Where the page before ended: follow its `Link` header.
+    #[param(minimum = 0)]
     after: Option<i64>,
+    /// Rows of the page; 100 where it is left out.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
 }
 
-/// `GET /v1/prices`: prices that match all parameters, by price id.
+/// Prices that match all parameters, by price id.
+#[utoipa::path(get, path = "/v1/prices", params(Search), responses((status = 200, body = Page<PriceRow>)))]
 pub(super) async fn search(
     State(http): State<Http>,
     uri: Uri,
@@ -52,17 +69,33 @@ fn year_checked(as_of: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
     Err(Problem::new(ProblemType::InvalidRequest, detail))
 }
 
+/// Documents what [`price_id_of`] reads.
+#[derive(utoipa::IntoParams)]
+#[allow(dead_code, reason = "nobody makes one")]
+#[into_params(names("price_id"), parameter_in = Path)]
+pub(super) struct PriceId(
+    /// Of this ledger.
+    i64,
+);
+
 pub(super) fn price_id_of(id: &str) -> Result<i64, Problem> {
     id.parse().map_err(|_| not_found("price", id))
 }
 
-/// `GET /v1/prices/{id}`: one price.
+/// One price.
+#[utoipa::path(get, path = "/v1/prices/{price_id}", params(PriceId), responses((status = 200, body = PriceRow)))]
 pub(super) async fn show(State(http): State<Http>, Path(id): Path<String>) -> Result<Response, Problem> {
     let price = http.pricing.price_get(price_id_of(&id)?).await?.ok_or_else(|| not_found("price", &id))?;
     Ok(axum::Json(price).into_response())
 }
 
-/// `GET /v1/prices/{id}/history`: its events, oldest first.
+/// The events of a price, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/prices/{price_id}/history",
+    params(PriceId, Paging),
+    responses((status = 200, body = Page<HistoryRow>)),
+)]
 pub(super) async fn history(
     State(http): State<Http>,
     Path(id): Path<String>,
@@ -78,7 +111,13 @@ pub(super) async fn history(
     Ok(paged(&uri, &page))
 }
 
-/// `GET /v1/prices/{id}/observations`: what each refresh saw of it, oldest first.
+/// What each refresh saw of a price, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/prices/{price_id}/observations",
+    params(PriceId, Paging),
+    responses((status = 200, body = Page<Observed>)),
+)]
 pub(super) async fn observations(
     State(http): State<Http>,
     Path(id): Path<String>,

@@ -37,6 +37,8 @@ pub enum ProblemType {
     BodyTooLarge,
     /// Not JSON.
     UnsupportedMediaType,
+    /// More requests than a client may send.
+    TooManyRequests,
     /// The service cannot answer now.
     Unavailable,
     /// A fault of the service.
@@ -44,6 +46,29 @@ pub enum ProblemType {
 }
 
 impl ProblemType {
+    /// All of them.
+    pub(super) const ALL: [Self; 14] = [
+        Self::InvalidRequest,
+        Self::UnanswerableEstimate,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::PreconditionFailed,
+        Self::PreconditionRequired,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::TooManyRequests,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
+    /// The status of answers with it.
+    pub(super) fn status(self) -> StatusCode {
+        self.parts().2
+    }
+
     fn parts(self) -> (&'static str, &'static str, StatusCode) {
         match self {
             Self::InvalidRequest => {
@@ -83,6 +108,11 @@ impl ProblemType {
                 "Unsupported media type",
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ),
+            Self::TooManyRequests => (
+                "urn:mercuriale:problem:too-many-requests",
+                "Too many requests",
+                StatusCode::TOO_MANY_REQUESTS,
+            ),
             Self::Unavailable => {
                 ("urn:mercuriale:problem:unavailable", "Unavailable", StatusCode::SERVICE_UNAVAILABLE)
             }
@@ -94,12 +124,16 @@ impl ProblemType {
 }
 
 /// A problem document.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Problem {
+    /// What kind of problem it is: a URN that never changes.
     #[serde(rename = "type")]
+    #[schema(format = "uri", pattern = "^urn:mercuriale:problem:[a-z-]+$")]
     urn: &'static str,
     title: &'static str,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What to do.
     detail: String,
     /// What is wrong where, for requests with several parts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -129,6 +163,16 @@ impl Problem {
             moved: None,
             headers: None,
         }
+    }
+
+    /// What kind of problem it is, for people.
+    pub(super) fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// Whether it is one of a kind.
+    pub(super) fn is(&self, kind: ProblemType) -> bool {
+        self.urn == kind.parts().0
     }
 
     /// The same with a header.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Http;
-use super::body::{idempotent, json_of, read_json};
+use super::body::{IdempotencyKey, idempotent, json_of, read_json};
 use super::page::{PagingByState, Parameters, not_found, page_of, paged, state_of};
 use super::problem::Problem;
 use crate::access::Principal;
@@ -18,8 +18,9 @@ use crate::people::{
 use crate::pricing::Page;
 
 /// What `POST /v1/proposals` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewProposal)]
 struct Submit {
     price_id: i64,
     amount: Option<String>,
@@ -29,7 +30,19 @@ struct Submit {
     session: Option<Uuid>,
 }
 
-/// `POST /v1/proposals`: proposes another official price, with an amount of its own or that of a session's override.
+/// Proposes another official price.
+///
+/// With an amount of its own, or that of a session's override.
+#[utoipa::path(
+    post,
+    path = "/v1/proposals",
+    params(IdempotencyKey),
+    request_body(content = Submit, example = json!({"price_id": 17, "amount": "0.0401", "justification": "the list is wrong", "evidence": []})),
+    responses(
+        (status = 201, body = ProposalRow, headers(("location" = String, description = "of the proposal"))),
+        (status = 409, description = "too many wait for a decision, or the idempotency key was used otherwise"),
+    ),
+)]
 pub(super) async fn submit(
     State(http): State<Http>,
     principal: Principal,
@@ -54,7 +67,13 @@ pub(super) async fn submit(
     Ok(response)
 }
 
-/// `GET /v1/proposals`: in the order in which they last changed.
+/// Proposals in the order in which they last changed.
+#[utoipa::path(
+    get,
+    path = "/v1/proposals",
+    params(PagingByState),
+    responses((status = 200, body = Page<ProposalRow>)),
+)]
 pub(super) async fn list(
     State(http): State<Http>,
     principal: Principal,
@@ -67,7 +86,13 @@ pub(super) async fn list(
     Ok(paged(&uri, &Page::of(rows, limit, |row: &ProposalRow| row.position)))
 }
 
-/// `GET /v1/proposals/{id}`: one.
+/// One proposal.
+#[utoipa::path(
+    get,
+    path = "/v1/proposals/{proposal_id}",
+    params(("proposal_id" = Uuid, Path, description = "Of the tenant, or of everybody.")),
+    responses((status = 200, body = ProposalRow)),
+)]
 pub(super) async fn show(
     State(http): State<Http>,
     principal: Principal,
@@ -78,14 +103,27 @@ pub(super) async fn show(
 }
 
 /// What an approval takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Approval)]
 struct Approve {
     note: Option<String>,
     confirm_position: Option<i64>,
 }
 
-/// `POST /v1/proposals/{id}/approve`: its amount becomes the official price.
+/// Makes its amount the official price.
+///
+/// Only by another administrator than the author. A price that moved since it was submitted needs `confirm_position`.
+#[utoipa::path(
+    post,
+    path = "/v1/proposals/{proposal_id}/approve",
+    params(("proposal_id" = Uuid, Path, description = "Of the tenant, or of everybody."), IdempotencyKey),
+    request_body(content = Approve, example = json!({"note": "checked with the provider", "confirm_position": null})),
+    responses(
+        (status = 200, body = ProposalRow),
+        (status = 409, description = "it was decided before, or the price has moved"),
+    ),
+)]
 pub(super) async fn approve(
     State(http): State<Http>,
     principal: Principal,
@@ -101,13 +139,26 @@ pub(super) async fn approve(
 }
 
 /// What a rejection takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Rejection)]
 struct Reject {
     note: Option<String>,
 }
 
-/// `POST /v1/proposals/{id}/reject`: the official price stays.
+/// Leaves the official price as it is.
+///
+/// Only by another administrator than the author.
+#[utoipa::path(
+    post,
+    path = "/v1/proposals/{proposal_id}/reject",
+    params(("proposal_id" = Uuid, Path, description = "Of the tenant, or of everybody."), IdempotencyKey),
+    request_body(content = Reject, example = json!({"note": "a promotion, not the list price"})),
+    responses(
+        (status = 200, body = ProposalRow),
+        (status = 409, description = "it was decided before"),
+    ),
+)]
 pub(super) async fn reject(
     State(http): State<Http>,
     principal: Principal,

@@ -3,20 +3,21 @@
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Http;
-use super::body::{idempotency_key, read_json};
+use super::body::{IdempotencyKey, idempotency_key, read_json};
 use super::page::{PagingByState, Parameters, not_found, page_of, paged, state_of, text_of};
 use super::problem::{Problem, ProblemType};
 use crate::access::Principal;
 use crate::pricing::Page;
-use crate::sources::live::{Demand, DemandError};
+use crate::sources::live::{Asked, Demand, DemandError};
 use crate::sources::refresh::{
-    RefreshError, RefreshRow, Refresher, STATES, refresh_get, refreshes, release as refresh_release,
+    RefreshError, RefreshRow, Refresher, Report, STATES, refresh_get, refreshes, release as refresh_release,
 };
 
-/// `GET /v1/refreshes`: in the order in which they last changed.
+/// Refreshes in the order in which they last changed.
+#[utoipa::path(get, path = "/v1/refreshes", params(PagingByState), responses((status = 200, body = Page<RefreshRow>)))]
 pub(super) async fn list(
     State(http): State<Http>,
     uri: Uri,
@@ -28,26 +29,69 @@ pub(super) async fn list(
     Ok(paged(&uri, &Page::of(rows, limit, |row: &RefreshRow| row.position)))
 }
 
-/// `GET /v1/refreshes/{id}`: one; also one that was asked for and is not in the ledger yet.
-pub(super) async fn show(State(http): State<Http>, Path(id): Path<String>) -> Result<Response, Problem> {
+/// A refresh as it is shown.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+#[schema(as = Refresh)]
+pub(super) enum Shown {
+    /// By the ledger.
+    Recorded(Box<RefreshRow>),
+    /// By the process that was asked for it.
+    Asked(Asked),
+}
+
+/// One refresh; also one that was asked for and is not in the ledger yet.
+#[utoipa::path(
+    get,
+    path = "/v1/refreshes/{refresh_id}",
+    params(("refresh_id" = Uuid, Path, description = "of the refresh")),
+    responses((status = 200, body = Shown)),
+)]
+pub(super) async fn show(
+    State(http): State<Http>,
+    Path(id): Path<String>,
+) -> Result<axum::Json<Shown>, Problem> {
     let refresh_id = id.parse().map_err(|_| not_found("refresh", &id))?;
     if let Some(row) = refresh_get(&http.pool, refresh_id).await? {
-        return Ok(axum::Json(row).into_response());
+        return Ok(axum::Json(Shown::Recorded(Box::new(row))));
     }
     let asked = http.on_demand.get(refresh_id).ok_or_else(|| not_found("refresh", &id))?;
-    Ok(axum::Json(asked).into_response())
+    Ok(axum::Json(Shown::Asked(asked)))
 }
 
 /// What `POST /v1/refreshes` takes; nothing stands for all lists.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RefreshesWanted)]
 struct Start {
+    /// A configured source; all where it is left out.
+    #[schema(max_length = 500)]
     source: Option<String>,
+    /// A scope of the source; all where it is left out.
+    #[schema(max_length = 500)]
     scope: Option<String>,
 }
 
-/// `POST /v1/refreshes`: fetches configured lists, as the schedule does. Answers before they are fetched, with the ids
-/// to look after them by.
+/// What will be fetched.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = RefreshesAccepted)]
+struct Accepted {
+    refreshes: Vec<Asked>,
+}
+
+/// Fetches configured lists, as the schedule does.
+///
+/// Answers before they are fetched, with the ids to look after them by.
+#[utoipa::path(
+    post,
+    path = "/v1/refreshes",
+    params(IdempotencyKey),
+    request_body(content = Option<Start>, example = json!({"source": "aws", "scope": "AmazonEC2/eu-west-3"})),
+    responses(
+        (status = 202, body = Accepted, headers(("location" = String, description = "of the refresh"))),
+        (status = 409, description = "one is under way, too many wait, or the key was used for another request"),
+    ),
+)]
 pub(super) async fn start(
     State(http): State<Http>,
     principal: Principal,
@@ -85,11 +129,20 @@ pub(super) async fn start(
         [one] => format!("/v1/refreshes/{}", one.refresh_id),
         _ => "/v1/refreshes".to_owned(),
     };
-    let body = axum::Json(serde_json::json!({ "refreshes": asked }));
+    let body = axum::Json(Accepted { refreshes: asked });
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], body).into_response())
 }
 
-/// `POST /v1/refreshes/{id}/release`: applies what a quarantined refresh observed. A second one is a conflict.
+/// Applies what a quarantined refresh observed.
+#[utoipa::path(
+    post,
+    path = "/v1/refreshes/{refresh_id}/release",
+    params(("refresh_id" = Uuid, Path, description = "of the refresh")),
+    responses(
+        (status = 200, body = Report),
+        (status = 409, description = "it is not in quarantine, or was released already"),
+    ),
+)]
 pub(super) async fn release(
     State(http): State<Http>,
     Path(id): Path<String>,

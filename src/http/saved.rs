@@ -9,14 +9,14 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::Http;
-use super::body::{idempotency_key, read_json};
+use super::body::{IdempotencyKey, idempotency_key, read_json};
 use super::conditional::{version_expected, with_etag};
 use super::page::{Parameters, not_found, page_of, paged, text_of};
 use super::problem::{Problem, ProblemType};
 use crate::access::Principal;
-use crate::domain::estimate::{InvalidRequest, relabel_parse, save_request_parse};
+use crate::domain::estimate::{InvalidRequest, Relabel, RequestText, relabel_parse, save_request_parse};
 use crate::domain::saved::export::{self, ExportError, Locale};
-use crate::pricing::{EstimateFilter, PricingError, Save, SaveError, SavedVersion};
+use crate::pricing::{EstimateFilter, EstimateRow, Page, PricingError, Save, SaveError, SavedVersion};
 
 impl From<SaveError> for Problem {
     fn from(error: SaveError) -> Self {
@@ -82,7 +82,26 @@ fn parts(request: &Request) -> (Uri, HeaderMap) {
     (request.uri().clone(), request.headers().clone())
 }
 
-/// `POST /v1/estimates`: calculates an estimate and saves it as version 1.
+/// Calculates an estimate and saves it as version 1.
+#[utoipa::path(
+    post,
+    path = "/v1/estimates",
+    params(IdempotencyKey),
+    request_body(content = RequestText, example = json!({
+        "name": "web", "note": "first version", "tags": ["team:web"],
+        "lines": [{
+            "label": "web", "provider": "aws", "service": "AmazonEC2", "region": "eu-west-3", "resource": "t3.medium",
+            "quantity": "3", "pricing_model": "reserved-1y",
+        }],
+    })),
+    responses(
+        (status = 201, body = serde_json::Value, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(
+            ("location" = String, description = "of the version"), ("etag" = String, description = "of the version"),
+        )),
+        (status = 409, description = "the idempotency key was used for another request"),
+        (status = 422, description = "a line means no price, or several"),
+    ),
+)]
 pub(super) async fn create(
     State(http): State<Http>,
     principal: Principal,
@@ -95,7 +114,30 @@ pub(super) async fn create(
     created(&http.pricing.estimate_create(save, &request, labels, Utc::now()).await?)
 }
 
-/// `POST /v1/estimates/{id}/versions`: calculates the next version and saves it, if `If-Match` names the last one.
+/// Calculates the next version of an estimate and saves it.
+///
+/// The name and the tags stay as they were where the request has none.
+#[utoipa::path(
+    post,
+    path = "/v1/estimates/{estimate_id}/versions",
+    params(("estimate_id" = Uuid, Path, description = "Of the tenant."), ("if-match" = String, Header, description = "The `ETag` of the last version."), IdempotencyKey),
+    request_body(content = RequestText, example = json!({
+        "name": "web", "note": "first version", "tags": ["team:web"],
+        "lines": [{
+            "label": "web", "provider": "aws", "service": "AmazonEC2", "region": "eu-west-3", "resource": "t3.medium",
+            "quantity": "3", "pricing_model": "reserved-1y",
+        }],
+    })),
+    responses(
+        (status = 201, body = serde_json::Value, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(
+            ("location" = String, description = "of the version"), ("etag" = String, description = "of the version"),
+        )),
+        (status = 409, description = "the estimate is archived, or the idempotency key was used for another request"),
+        (status = 412, description = "`If-Match` names another version than the last one"),
+        (status = 428, description = "there is no `If-Match`"),
+        (status = 422, description = "a line means no price, or several"),
+    ),
+)]
 pub(super) async fn update(
     State(http): State<Http>,
     Path(id): Path<String>,
@@ -112,8 +154,21 @@ pub(super) async fn update(
     created(&saved?)
 }
 
-/// `PATCH /v1/estimates/{id}`: saves a version with the figures of the last one and another name, note, tags, or archived,
-/// if `If-Match` names the last one.
+/// Saves a version with the figures of the last one and something else said about it.
+///
+/// Another name, note, tags, or archived.
+#[utoipa::path(
+    patch,
+    path = "/v1/estimates/{estimate_id}",
+    params(("estimate_id" = Uuid, Path, description = "Of the tenant."), ("if-match" = String, Header, description = "The `ETag` of the last version."), IdempotencyKey),
+    request_body(content = Relabel, example = json!({"archived": true, "note": "replaced"})),
+    responses(
+        (status = 200, body = serde_json::Value, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(("etag" = String, description = "of the version"))),
+        (status = 409, description = "the idempotency key was used for another request"),
+        (status = 412, description = "`If-Match` names another version than the last one"),
+        (status = 428, description = "there is no `If-Match`"),
+    ),
+)]
 pub(super) async fn relabel(
     State(http): State<Http>,
     Path(id): Path<String>,
@@ -143,17 +198,36 @@ fn shown(saved: &SavedVersion) -> Result<Response, Problem> {
     Ok(with_etag(response, &saved.version.to_string()))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct List {
+    /// Part of the name.
+    #[param(max_length = 500)]
     q: Option<String>,
+    /// A whole tag.
+    #[param(max_length = 500)]
     tag: Option<String>,
+    /// `false`, where it is left out; `true` or `any`.
+    #[param(pattern = "^(false|true|any)$")]
     archived: Option<String>,
+    /// Where the page before ended: follow its `Link` header.
+    #[param(minimum = 0)]
     after: Option<i64>,
+    /// Rows of the page; 100 where it is left out.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
 }
 
-/// `GET /v1/estimates`: those that are not archived, unless asked for, in the order in which they were last saved.
+/// Estimates in the order in which they were last saved.
+///
+/// Those that are not archived, unless asked for.
+#[utoipa::path(
+    get,
+    path = "/v1/estimates",
+    params(List),
+    responses((status = 200, body = Page<EstimateRow>)),
+)]
 pub(super) async fn list(
     State(http): State<Http>,
     principal: Principal,
@@ -174,7 +248,13 @@ pub(super) async fn list(
     Ok(paged(&uri, &http.pricing.estimates_find(&principal.tenant, &filter, after, limit).await?))
 }
 
-/// `GET /v1/estimates/{id}`: its last version.
+/// The last version of an estimate.
+#[utoipa::path(
+    get,
+    path = "/v1/estimates/{estimate_id}",
+    params(("estimate_id" = Uuid, Path, description = "Of the tenant.")),
+    responses((status = 200, body = serde_json::Value, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(("etag" = String, description = "of the version")))),
+)]
 pub(super) async fn show(
     State(http): State<Http>,
     Path(id): Path<String>,
@@ -184,11 +264,18 @@ pub(super) async fn show(
     shown(&saved.ok_or_else(|| not_found("estimate", &id))?)
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Export {
+    /// `json`, `csv` or `focus`; else what `Accept` names.
+    #[param(pattern = "^(json|csv|focus)$")]
     format: Option<String>,
+    /// Of CSV: `lines`, where it is left out, or `totals`.
+    #[param(pattern = "^(lines|totals)$")]
     part: Option<String>,
+    /// Of CSV: `en`, where it is left out, or `fr` (decimal comma, semicolon).
+    #[param(pattern = "^(en|fr)$")]
     locale: Option<String>,
 }
 
@@ -235,7 +322,19 @@ fn prefers_csv(headers: &HeaderMap) -> bool {
     types.find(|one| one == "text/csv" || one == "application/json").as_deref() == Some("text/csv")
 }
 
-/// `GET /v1/estimates/{id}/versions/{n}`: a version, as JSON, CSV or FOCUS; the same bytes for ever.
+/// A version, as JSON, CSV or FOCUS.
+///
+/// The same bytes for ever.
+#[utoipa::path(
+    get,
+    path = "/v1/estimates/{estimate_id}/versions/{version}",
+    params(("estimate_id" = Uuid, Path, description = "Of the tenant."), ("version" = u32, Path, minimum = 1, description = "From 1."), Export),
+    responses((
+        status = 200,
+        headers(("etag" = String, description = "of the version in this form")),
+        content((serde_json::Value = "application/json"), (String = "text/csv")),
+    )),
+)]
 pub(super) async fn version(
     State(http): State<Http>,
     Path((id, version)): Path<(String, String)>,

@@ -8,24 +8,38 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Http;
-use super::body::{idempotent, json_of, read_json};
+use super::body::{IdempotencyKey, idempotent, json_of, read_json};
 use super::page::{Paging, Parameters, not_found, page_of, paged};
 use super::prices::price_id_of;
 use super::problem::Problem;
 use crate::access::Principal;
 use crate::people::{
-    NewOverride, OverrideRow, override_clear, override_set, overrides_list, session_get, session_open,
+    NewOverride, OverrideRow, Session, override_clear, override_set, overrides_list, session_get,
+    session_open,
 };
 use crate::pricing::Page;
 
 /// What `POST /v1/sessions` takes; nothing stands for a session of a day.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewSession)]
 struct Open {
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// `POST /v1/sessions`: opens a session of the caller.
+/// Opens a session of the caller.
+///
+/// Nothing, or an empty object, opens one of a day.
+#[utoipa::path(
+    post,
+    path = "/v1/sessions",
+    params(IdempotencyKey),
+    request_body(content = Open, example = json!({"expires_at": null})),
+    responses(
+        (status = 201, body = Session, headers(("location" = String, description = "of the session"))),
+        (status = 409, description = "the caller has as many as possible, or the idempotency key was used otherwise"),
+    ),
+)]
 pub(super) async fn open(
     State(http): State<Http>,
     principal: Principal,
@@ -41,7 +55,13 @@ pub(super) async fn open(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(session)).into_response())
 }
 
-/// `GET /v1/sessions/{id}`: a session of the caller, open or not.
+/// A session of the caller, open or not.
+#[utoipa::path(
+    get,
+    path = "/v1/sessions/{session_id}",
+    params(("session_id" = Uuid, Path, description = "Of the caller.")),
+    responses((status = 200, body = Session)),
+)]
 pub(super) async fn show(
     State(http): State<Http>,
     principal: Principal,
@@ -51,7 +71,13 @@ pub(super) async fn show(
     Ok(axum::Json(session.ok_or_else(|| not_found("session", &id))?).into_response())
 }
 
-/// `GET /v1/sessions/{id}/overrides`: those that apply now, by price id.
+/// The overrides that apply now, by price id.
+#[utoipa::path(
+    get,
+    path = "/v1/sessions/{session_id}/overrides",
+    params(("session_id" = Uuid, Path, description = "Of the caller."), Paging),
+    responses((status = 200, body = Page<OverrideRow>)),
+)]
 pub(super) async fn overrides(
     State(http): State<Http>,
     principal: Principal,
@@ -65,15 +91,27 @@ pub(super) async fn overrides(
 }
 
 /// What `PUT /v1/sessions/{id}/overrides/{price_id}` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewOverride)]
 struct Set {
     amount: String,
     reason: String,
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// `PUT /v1/sessions/{id}/overrides/{price_id}`: the session calculates with this amount from now on.
+/// The session calculates with this amount from now on.
+#[utoipa::path(
+    put,
+    path = "/v1/sessions/{session_id}/overrides/{price_id}",
+    params(("session_id" = Uuid, Path, description = "Of the caller."), ("price_id" = i64, Path, description = "Of this ledger.")),
+    request_body(content = Set, example = json!({"amount": "0.0401", "reason": "our private offer", "expires_at": null})),
+    responses(
+        (status = 200, body = OverrideRow, description = "in place of another"),
+        (status = 201, body = OverrideRow),
+        (status = 409, description = "the session is over, or has as many overrides as possible"),
+    ),
+)]
 pub(super) async fn set(
     State(http): State<Http>,
     principal: Principal,
@@ -91,7 +129,16 @@ pub(super) async fn set(
     Ok((status, axum::Json(row)).into_response())
 }
 
-/// `DELETE /v1/sessions/{id}/overrides/{price_id}`: the session calculates with the official price again.
+/// The session calculates with the official price again.
+#[utoipa::path(
+    delete,
+    path = "/v1/sessions/{session_id}/overrides/{price_id}",
+    params(("session_id" = Uuid, Path, description = "Of the caller."), ("price_id" = i64, Path, description = "Of this ledger.")),
+    responses(
+        (status = 204, description = "cleared"),
+        (status = 409, description = "the session is over"),
+    ),
+)]
 pub(super) async fn clear(
     State(http): State<Http>,
     principal: Principal,

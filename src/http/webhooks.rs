@@ -12,10 +12,11 @@ use super::page::{Parameters, not_found, page_of, paged};
 use super::problem::{Problem, ProblemType};
 use crate::access::Principal;
 use crate::pricing::Page;
-use crate::webhooks::{DeadLetter, WebhookError, WebhookRow};
+use crate::webhooks::{DeadLetter, NewWebhook, WebhookError, WebhookRow};
 
 /// A webhook that was just made.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = CreatedWebhook)]
 struct Created<'a> {
     #[serde(flatten)]
     webhook: &'a WebhookRow,
@@ -32,11 +33,37 @@ impl From<WebhookError> for Problem {
     }
 }
 
+/// Documents what [`id_of`] reads.
+#[derive(utoipa::IntoParams)]
+#[allow(dead_code, reason = "nobody makes one")]
+#[into_params(names("webhook_id"), parameter_in = Path)]
+struct WebhookId(
+    /// Of the tenant.
+    Uuid,
+);
+
+/// What is tried once more.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Replaying {
+    /// Dead letters.
+    replaying: u64,
+}
+
 fn id_of(text: &str) -> Result<Uuid, Problem> {
     text.parse().map_err(|_| not_found("webhook", text))
 }
 
-/// `POST /v1/webhooks`.
+/// Makes a webhook, which is told of what is recorded from now on.
+///
+/// The answer is the only place that ever shows its secret.
+#[utoipa::path(
+    post,
+    path = "/v1/webhooks",
+    request_body(content = NewWebhook, example = json!({
+        "url": "https://prices.example.org/told", "event_types": ["price.changed"], "provider": "aws",
+    })),
+    responses((status = 201, body = Created, headers(("location" = String, description = "of the webhook")))),
+)]
 pub(super) async fn create(
     State(http): State<Http>,
     principal: Principal,
@@ -55,13 +82,20 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, headers, axum::Json(created)).into_response())
 }
 
-/// `GET /v1/webhooks`.
+/// Webhooks of the tenant.
+#[utoipa::path(get, path = "/v1/webhooks", responses((status = 200, body = Page<WebhookRow>)))]
 pub(super) async fn list(State(http): State<Http>, principal: Principal) -> Result<Response, Problem> {
     let webhooks = http.webhooks.list(&principal.tenant).await?;
     Ok(axum::Json(serde_json::json!({"items": webhooks})).into_response())
 }
 
-/// `GET /v1/webhooks/{webhook_id}`.
+/// One webhook.
+#[utoipa::path(
+    get,
+    path = "/v1/webhooks/{webhook_id}",
+    params(WebhookId),
+    responses((status = 200, body = WebhookRow)),
+)]
 pub(super) async fn show(
     State(http): State<Http>,
     principal: Principal,
@@ -71,7 +105,13 @@ pub(super) async fn show(
     Ok(axum::Json(webhook.ok_or_else(|| not_found("webhook", &id))?).into_response())
 }
 
-/// `DELETE /v1/webhooks/{webhook_id}`.
+/// Deletes a webhook, with its dead letters.
+#[utoipa::path(
+    delete,
+    path = "/v1/webhooks/{webhook_id}",
+    params(WebhookId),
+    responses((status = 204, description = "it is deleted")),
+)]
 pub(super) async fn delete(
     State(http): State<Http>,
     principal: Principal,
@@ -84,14 +124,25 @@ pub(super) async fn delete(
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct List {
+    /// Where the page before ended: follow its `Link` header.
+    #[param(minimum = 0)]
     after: Option<i64>,
+    /// Rows of the page; 100 where it is left out.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
 }
 
-/// `GET /v1/webhooks/{webhook_id}/dead-letters`.
+/// Events that could not be delivered, by position.
+#[utoipa::path(
+    get,
+    path = "/v1/webhooks/{webhook_id}/dead-letters",
+    params(WebhookId, List),
+    responses((status = 200, body = Page<DeadLetter>)),
+)]
 pub(super) async fn dead_letters(
     State(http): State<Http>,
     principal: Principal,
@@ -105,7 +156,13 @@ pub(super) async fn dead_letters(
     Ok(paged(&uri, &Page::of(letters, limit, |letter: &DeadLetter| letter.position)))
 }
 
-/// `POST /v1/webhooks/{webhook_id}/dead-letters/replay`: 202, since it takes a while.
+/// Tries the dead letters of a webhook once more.
+#[utoipa::path(
+    post,
+    path = "/v1/webhooks/{webhook_id}/dead-letters/replay",
+    params(WebhookId),
+    responses((status = 202, body = Replaying)),
+)]
 pub(super) async fn replay(
     State(http): State<Http>,
     principal: Principal,
@@ -113,5 +170,5 @@ pub(super) async fn replay(
 ) -> Result<Response, Problem> {
     let replaying = http.webhooks.replay(&principal.tenant, id_of(&id)?).await?;
     let replaying = replaying.ok_or_else(|| not_found("webhook", &id))?;
-    Ok((StatusCode::ACCEPTED, axum::Json(serde_json::json!({"replaying": replaying}))).into_response())
+    Ok((StatusCode::ACCEPTED, axum::Json(Replaying { replaying })).into_response())
 }

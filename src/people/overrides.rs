@@ -22,7 +22,7 @@ use crate::ledger::{Append, AppendError, Appender};
 pub const MAX_OVERRIDES: i64 = 500;
 
 /// An override that applies, beside the price that it replaces.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow, utoipa::ToSchema)]
 pub struct OverrideRow {
     /// The price.
     pub price_id: i64,

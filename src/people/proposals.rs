@@ -26,7 +26,7 @@ pub const STATES: [&str; 3] = ["pending", "approved", "rejected"];
 const MAX_PENDING: i64 = 1_000;
 
 /// A proposal and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow, utoipa::ToSchema)]
 pub struct ProposalRow {
     /// Its identity.
     pub proposal_id: Uuid,

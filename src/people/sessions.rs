@@ -20,7 +20,7 @@ const DEFAULT_SESSION: Duration = Duration::from_hours(24);
 pub const MAX_SESSIONS: i64 = 100;
 
 /// A session, as its subject sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow, utoipa::ToSchema)]
 pub struct Session {
     /// Random, so that it cannot be guessed; still, only its subject can use it.
     pub session_id: Uuid,

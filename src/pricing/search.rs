@@ -14,7 +14,7 @@ use crate::ledger::segments;
 pub const MAX_PAGE: i64 = 500;
 
 /// A page and where the next one starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Page<T> {
     /// In ascending order of what the cursor counts.
     pub items: Vec<T>,
@@ -52,7 +52,7 @@ pub struct PriceFilter {
 }
 
 /// A price with its amount.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PriceRow {
     /// Identity in this ledger.
     pub price_id: i64,
@@ -96,7 +96,7 @@ impl TryFrom<StoredPrice> for PriceRow {
 }
 
 /// One event of a price.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow, utoipa::ToSchema)]
 pub struct HistoryRow {
     /// In the ledger.
     pub position: i64,
@@ -114,7 +114,7 @@ pub struct HistoryRow {
 }
 
 /// What one refresh saw of a price.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Observed {
     /// The event that names the segment.
     pub position: i64,

@@ -29,7 +29,7 @@ pub enum WebhookError {
 }
 
 /// A webhook to be made; filters that are `None` do not matter.
-#[derive(Debug, Clone, Default, serde::Deserialize)]
+#[derive(Debug, Clone, Default, serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the names are those of the events")]
 pub struct NewWebhook {
@@ -43,7 +43,7 @@ pub struct NewWebhook {
 }
 
 /// A webhook as it is shown.
-#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow, utoipa::ToSchema)]
 #[expect(missing_docs, reason = "see `NewWebhook`")]
 pub struct WebhookRow {
     pub webhook_id: Uuid,
@@ -72,7 +72,7 @@ pub struct WebhookRow {
 }
 
 /// An event that was given up.
-#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow, utoipa::ToSchema)]
 #[expect(missing_docs, reason = "see `ledger::Event`")]
 pub struct DeadLetter {
     pub position: i64,

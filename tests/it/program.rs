@@ -12,6 +12,7 @@ pub(crate) fn command(url: &str, arguments: &[&str]) -> Command {
         .args(arguments)
         .env("DATABASE_URL", url)
         .env("MERCURIALE_JWT_SECRET", JWT_SECRET)
+        .env("MERCURIALE_RATE_LIMIT", "0")
         .stdin(Stdio::null());
     command
 }

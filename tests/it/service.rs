@@ -8,7 +8,7 @@ use mercuriale::access::{Authority, Principal, Role};
 use mercuriale::bus::Hub;
 use mercuriale::cache::MemoryCache;
 use mercuriale::domain::refresh::Rules;
-use mercuriale::http::{Http, router};
+use mercuriale::http::{Http, RateLimits, router};
 use mercuriale::pricing::Pricing;
 use mercuriale::sources::live::{Live, OnDemand, Target};
 use mercuriale::sources::refresh::{Refresher, Report};
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::provider::{self, limits};
+use crate::provider;
 use crate::support::{Database, TENANT, authority, token};
 
 /// The starter lists in the order in which the program loads them.
@@ -82,15 +82,20 @@ impl Service {
 
     /// The same, which takes the tokens of an authority.
     pub(crate) async fn with_authority(authority: Authority) -> Self {
-        Self::with(authority, Vec::new()).await
+        Self::with(authority, Vec::new(), RateLimits::off()).await
     }
 
     /// The same, which fetches lists when asked to.
     pub(crate) async fn with_targets(targets: Vec<Target>) -> Self {
-        Self::with(authority().await, targets).await
+        Self::with(authority().await, targets, RateLimits::off()).await
     }
 
-    async fn with(authority: Authority, targets: Vec<Target>) -> Self {
+    /// The same, which limits how much clients may send.
+    pub(crate) async fn with_limits(limits: RateLimits) -> Self {
+        Self::with(authority().await, Vec::new(), limits).await
+    }
+
+    async fn with(authority: Authority, targets: Vec<Target>, limits: RateLimits) -> Self {
         let database = Database::new().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -98,7 +103,7 @@ impl Service {
         // Small lists change as a whole here.
         let rules = Rules { missing_limit: Decimal::ONE, changed_limit: Decimal::ONE, ..Rules::default() };
         let refresher = Refresher { rules, ..provider::refresher(&database, "test") };
-        let live = Live::new(refresher.clone(), limits()).expect("a client");
+        let live = Live::new(refresher.clone(), provider::limits()).expect("a client");
         let app = router(Http {
             pricing,
             pool: database.pool.clone(),
@@ -107,9 +112,12 @@ impl Service {
             on_demand: OnDemand::new(live, targets),
             webhooks: Webhooks::new(database.pool.clone(), Reach::Private),
             authority: authority.clone().with_keys(database.pool.clone()),
+            limits,
             stopping: CancellationToken::new(),
         });
-        let serving = tokio::spawn(async move { axum::serve(listener, app).await.expect("serves") });
+        let serving = tokio::spawn(async move {
+            mercuriale::http::serve(listener, app, std::future::pending()).await.expect("serves");
+        });
         // Another test may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = client_with(&token(&authority, TENANT, Role::Admin));

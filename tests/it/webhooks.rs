@@ -203,7 +203,8 @@ async fn append_of(database: &Database, tenant: &str, stream: &str) {
         correlation_id: Uuid::now_v7(),
         causation_id: None,
     };
-    let event = NewEvent::new(stream.to_owned(), "override.set", &json!({"v": 1}));
+    let data = json!({"v": 1, "price_id": 1, "amount": "3", "reason": "ours"});
+    let event = NewEvent::new(stream.to_owned(), "override.set", &data);
     let append = Append { origin, events: vec![event], idempotency: None };
     database.appender.append(append).await.expect("appended");
 }
@@ -223,15 +224,16 @@ async fn a_webhook_is_told_signed_and_in_order_what_its_tenant_may_see_and_it_wa
     assert_ne!(all["secret"], some["secret"]);
     let _delivering = Delivering::start(database, Reach::Private, pace()).await;
     database.append(vec![listed(2, "1"), listed(3, "1")]).await.expect("appended");
-    append_of(database, "stranger", "session/stranger").await;
-    append_of(database, TENANT, "session/own").await;
+    let own = format!("session/{}", Uuid::new_v4());
+    append_of(database, "stranger", &format!("session/{}", Uuid::new_v4())).await;
+    append_of(database, TENANT, &own).await;
     let change = |price_id| moved(price_id, "price.changed", Some("2"));
     let appended = database.append(vec![change(3), change(2), change(1)]).await.expect("appended");
 
     let got = receiver.wait_for("all", 6).await;
     assert_eq!(
         receiver.subjects("all"),
-        ["price/2", "price/3", "session/own", "price/3", "price/2", "price/1"],
+        ["price/2", "price/3", &own, "price/3", "price/2", "price/1"],
         "from when it was made, without what is another tenant's"
     );
     for got in &got {

@@ -16,7 +16,7 @@ use crate::domain::price::Listing;
 use crate::domain::selection::Candidate;
 
 /// A whole estimate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Estimate {
     /// ISO 4217 code; `None` where the lines have several.
     pub currency: Option<String>,
@@ -38,7 +38,7 @@ pub struct Estimate {
 }
 
 /// What one line costs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct LineCost {
     /// Of the request.
     pub label: String,
@@ -94,7 +94,7 @@ pub struct Charge {
 }
 
 /// Amounts of money, unrounded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct Costs {
     /// For each hour of the month.
     pub hourly_cost: Decimal,
@@ -119,7 +119,7 @@ impl Costs {
 }
 
 /// Where a price was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ServedFrom {
     /// The cache of this process.
@@ -131,7 +131,7 @@ pub enum ServedFrom {
 }
 
 /// The price that a line used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PriceUsed {
     /// Identity in this ledger.
     pub price_id: i64,
@@ -167,7 +167,7 @@ impl PriceUsed {
 }
 
 /// A price that applies in one session in place of the official one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Override {
     /// Per pricing unit.
     pub amount: Decimal,
@@ -183,7 +183,7 @@ pub struct Override {
 pub type Overrides = BTreeMap<i64, Override>;
 
 /// One of several prices of a line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct TierCost {
     /// Identity in this ledger.
     pub price_id: i64,
@@ -217,7 +217,7 @@ impl TierCost {
 }
 
 /// What the lines of one service cost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ServiceCost {
     /// `aws`, `azure`, ...
     pub provider: String,
@@ -233,7 +233,7 @@ pub struct ServiceCost {
 }
 
 /// The sum of the lines in one currency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct CurrencyTotal {
     /// ISO 4217 code.
     pub currency: String,

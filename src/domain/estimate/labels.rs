@@ -24,7 +24,7 @@ pub struct Labels {
 }
 
 /// What to say differently about an estimate; `None`: as before.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Relabel {
     /// What it is called.

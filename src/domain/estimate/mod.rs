@@ -20,6 +20,8 @@ mod labels;
 mod validate;
 mod wire;
 
+pub use wire::{LineText, RequestText};
+
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -64,7 +66,7 @@ pub const DEFAULT_HOURS_PER_MONTH: Decimal = Decimal::from_parts(730, 0, 0, fals
 pub const YEARS: std::ops::RangeInclusive<i32> = 2000..=2199;
 
 /// Where the discount of a line comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PricingBasis {
     /// The list price on demand, less the rate of the discount policy.
@@ -147,7 +149,8 @@ pub struct RequestLine {
 }
 
 /// One thing that is wrong with a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Fault)]
 pub struct Problem {
     /// JSON pointer (RFC 6901) into the request.
     pub place: String,

@@ -13,9 +13,10 @@ use serde_json::Value;
 use super::validate::{Problems, Spot};
 
 /// A request as texts.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RequestText {
+#[schema(as = EstimateRequest)]
+pub struct RequestText {
     pub(super) name: Option<String>,
     pub(super) note: Option<String>,
     pub(super) tags: Option<Vec<String>>,
@@ -29,14 +30,16 @@ pub(super) struct RequestText {
 const REQUEST_FIELDS: &str = "name, note, tags, session, hours_per_month, month, as_of, lines";
 
 /// A line as texts.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LineText {
+#[schema(as = EstimateRequestLine)]
+pub struct LineText {
     pub(super) label: Option<String>,
     pub(super) provider: Option<String>,
     pub(super) service: Option<String>,
     pub(super) region: Option<String>,
     pub(super) resource: Option<String>,
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     pub(super) attributes: Option<AttributesText>,
     pub(super) quantity: Option<String>,
     pub(super) usage_per_month: Option<String>,

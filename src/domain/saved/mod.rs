@@ -28,7 +28,7 @@ use crate::domain::estimate::{EstimateRequest, PricingBasis};
 use crate::domain::price::Attributes;
 
 /// What is said about a version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct About {
     /// What the estimate is called.
     pub name: String,
@@ -41,7 +41,7 @@ pub struct About {
 }
 
 /// What lists show of a version's costs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Summary {
     /// Lines of the request.
     pub lines: usize,
@@ -50,7 +50,7 @@ pub struct Summary {
 }
 
 /// What the lines of one currency cost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Total {
     /// ISO 4217 code.
     pub currency: String,

@@ -8,7 +8,7 @@ use crate::domain::money::parse_decimal;
 use crate::domain::precise::multiply;
 
 /// What to ask differently; what is absent stays as it was.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WhatIf {
     /// Only lines of this provider.

@@ -123,7 +123,7 @@ impl SavedVersion {
 }
 
 /// An estimate as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct EstimateRow {
     /// Identity.
     pub estimate_id: Uuid,

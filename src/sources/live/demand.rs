@@ -57,7 +57,7 @@ pub struct Demand<'a> {
 }
 
 /// A run that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Asked {
     /// Also in the ledger, once it has started.
     pub refresh_id: Uuid,

@@ -29,7 +29,7 @@ const CHUNK_EVENTS: usize = 4_000;
 const UNLISTED_PER_SEGMENT: usize = 4_000;
 
 /// What a run found and did.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, utoipa::ToSchema)]
 pub struct Report {
     /// Its stream is `refresh/<refresh_id>`.
     pub refresh_id: Uuid,

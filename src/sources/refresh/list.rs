@@ -8,7 +8,7 @@ use uuid::Uuid;
 pub const STATES: [&str; 5] = ["started", "completed", "failed", "quarantined", "released"];
 
 /// A refresh and what became of it; counts are absent until it has ended.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, sqlx::FromRow, utoipa::ToSchema)]
 #[expect(missing_docs, reason = "see `domain::event::RefreshOutcome`")]
 pub struct RefreshRow {
     pub refresh_id: Uuid,

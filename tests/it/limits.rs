@@ -1,0 +1,82 @@
+//! How many requests a client may send.
+
+use mercuriale::access::Role;
+use mercuriale::http::RateLimits;
+use reqwest::{Client, Response};
+use serde_json::json;
+
+use crate::service::{Service, refused};
+
+/// One request a minute comes back: none during the few that a test sends.
+async fn service(burst: u32) -> Service {
+    Service::with_limits(RateLimits::new(1, burst)).await
+}
+
+async fn get(service: &Service, client: &Client) -> Response {
+    client.get(format!("{}/v1/discount-policy", service.url)).send().await.expect("answers")
+}
+
+fn header<'a>(response: &'a Response, name: &str) -> &'a str {
+    response.headers()[name].to_str().expect("text")
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_waits_and_others_do_not() {
+    let service = service(3).await;
+    let client = service.client_of("acme", Role::Viewer);
+    for left in [2, 1, 0] {
+        let response = get(&service, &client).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(header(&response, "ratelimit-policy"), "\"client\";q=3;w=180");
+        let limit = header(&response, "ratelimit");
+        assert!(limit.starts_with(&format!("\"client\";r={left};t=")), "{limit}");
+    }
+    let response = get(&service, &client).await;
+    assert_eq!(header(&response, "ratelimit-policy"), "\"client\";q=3;w=180");
+    let limit = header(&response, "ratelimit").to_owned();
+    let seconds: u64 = header(&response, "retry-after").parse().expect("seconds");
+    assert!(
+        (1..=60).contains(&seconds) && limit == format!("\"client\";r=0;t={seconds}"),
+        "{seconds}: {limit}"
+    );
+    let refused = refused(response).await;
+    assert_eq!((refused.status, refused.kind()), (429, "too-many-requests"));
+    // The same name in another tenant, and a program of this one, are other clients.
+    assert_eq!(get(&service, &service.client_of("other", Role::Viewer)).await.status(), 200);
+    let request = service.client_of("keys", Role::Admin).post(format!("{}/v1/api-keys", service.url));
+    let made = request.json(&json!({"name": "limits", "role": "viewer"})).send().await.expect("answers");
+    let made: serde_json::Value = made.json().await.expect("JSON");
+    let request = Client::new().get(format!("{}/v1/discount-policy", service.url));
+    let response = request.bearer_auth(made["key"].as_str().expect("a key")).send().await.expect("answers");
+    assert!(header(&response, "ratelimit").contains(";r=2;"), "{response:?}");
+    // Nobody is kept from looking whether the service lives.
+    for _ in 0..5 {
+        let alive = client.get(format!("{}/healthz", service.url)).send().await.expect("answers");
+        assert_eq!(alive.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn bad_tokens_are_answered_a_few_times_only_and_good_ones_always() {
+    let service = service(20).await;
+    let send = async |token: &str| {
+        let request = Client::new().get(format!("{}/v1/discount-policy", service.url));
+        request.bearer_auth(token).send().await.expect("answers")
+    };
+    for status in [401, 401, 429, 429] {
+        let response = send("broken").await;
+        assert_eq!(response.headers().contains_key("retry-after"), status == 429);
+        assert_eq!(refused(response).await.status, status);
+    }
+    assert_eq!(get(&service, &service.client).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_limit_of_none_is_no_limit() {
+    let service = Service::with_limits(RateLimits::new(0, 1)).await;
+    for _ in 0..5 {
+        let response = get(&service, &service.client).await;
+        assert_eq!(response.status(), 200);
+        assert!(!response.headers().contains_key("ratelimit"));
+    }
+}
