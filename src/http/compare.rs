@@ -127,6 +127,7 @@ struct WantedEstimate {
     request_body(content = Wanted, example = json!({"estimates": [{"id": "019aa5a2-7a3c-7000-8000-000000000000", "version": 1}]})),
     responses(
         (status = 200, body = serde_json::Value, description = "what was summed, and the sums"),
+        (status = 404, description = "the tenant has no such estimate or version"),
         (status = 422, description = "a sum has too many digits"),
     ),
 )]

@@ -142,7 +142,9 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     errors_total: Option<usize>,
     /// What a program needs to decide anew.
+    // Left out of the schema, which would demand its fields of every problem; the route that answers it names them.
     #[serde(flatten)]
+    #[schema(ignore)]
     moved: Option<Box<Moved>>,
     /// Headers that belong to it.
     #[serde(skip)]

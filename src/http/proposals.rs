@@ -40,6 +40,7 @@ struct Submit {
     request_body(content = Submit, example = json!({"price_id": 17, "amount": "0.0401", "justification": "the list is wrong", "evidence": []})),
     responses(
         (status = 201, body = ProposalRow, headers(("location" = String, description = "of the proposal"))),
+        (status = 404, description = "there is no such price, session or override"),
         (status = 409, description = "too many wait for a decision, or the idempotency key was used otherwise"),
     ),
 )]
@@ -118,10 +119,10 @@ struct Approve {
     post,
     path = "/v1/proposals/{proposal_id}/approve",
     params(("proposal_id" = Uuid, Path, description = "Of the tenant, or of everybody."), IdempotencyKey),
-    request_body(content = Approve, example = json!({"note": "checked with the provider", "confirm_position": null})),
+    request_body(content = Option<Approve>, example = json!({"note": "checked with the provider", "confirm_position": null})),
     responses(
         (status = 200, body = ProposalRow),
-        (status = 409, description = "it was decided before, or the price has moved"),
+        (status = 409, description = "it was decided before, or the price has moved: with both amounts, and `price_position`"),
     ),
 )]
 pub(super) async fn approve(

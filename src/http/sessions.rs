@@ -34,7 +34,7 @@ struct Open {
     post,
     path = "/v1/sessions",
     params(IdempotencyKey),
-    request_body(content = Open, example = json!({"expires_at": null})),
+    request_body(content = Option<Open>, example = json!({"expires_at": null})),
     responses(
         (status = 201, body = Session, headers(("location" = String, description = "of the session"))),
         (status = 409, description = "the caller has as many as possible, or the idempotency key was used otherwise"),

@@ -57,7 +57,7 @@ pub enum PeopleError {
 }
 
 /// What became of the price of a proposal.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Moved {
     /// When the proposal was submitted; `None`: the price was withdrawn.
     pub list_unit_price_at_submission: Option<Decimal>,
