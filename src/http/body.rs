@@ -75,23 +75,28 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     Err(Problem::new(ProblemType::InvalidRequest, detail))
 }
 
-/// The same with the hash of the request and of who sent it: another request under the same key is refused, also if
-/// it is another's of the same tenant.
+/// The same with the hash of all that makes the request what it is: another one under the same key is refused.
+pub(super) fn keyed(headers: &HeaderMap, parts: [&[u8]; 3]) -> Result<Option<(String, [u8; 32])>, Problem> {
+    let key = idempotency_key(headers)?;
+    Ok(key.map(|key| {
+        let mut hasher = Sha256::new();
+        for part in parts {
+            hasher.update(part.len().to_be_bytes());
+            hasher.update(part);
+        }
+        (key, hasher.finalize().into())
+    }))
+}
+
+/// The same of a request that is also what it is by who sent it: the key of another of the same tenant is refused.
 pub(super) fn idempotent(
     headers: &HeaderMap,
     principal: &Principal,
     path: &str,
     body: &[u8],
 ) -> Result<Option<Idempotent>, Problem> {
-    let key = idempotency_key(headers)?;
-    Ok(key.map(|key| {
-        let mut hasher = Sha256::new();
-        for part in [path.as_bytes(), principal.subject.as_bytes(), body] {
-            hasher.update(part.len().to_be_bytes());
-            hasher.update(part);
-        }
-        Idempotent { key, request_sha256: hasher.finalize().into() }
-    }))
+    let keyed = keyed(headers, [path.as_bytes(), principal.subject.as_bytes(), body])?;
+    Ok(keyed.map(|(key, request_sha256)| Idempotent { key, request_sha256 }))
 }
 
 /// A small JSON object, described by `example` where it is refused. An empty body stands for an empty object.

@@ -5,11 +5,10 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use chrono::Utc;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::Http;
-use super::body::{IdempotencyKey, idempotency_key, read_json};
+use super::body::{IdempotencyKey, keyed, read_json};
 use super::conditional::{version_expected, with_etag};
 use super::page::{Parameters, not_found, page_of, paged, text_of};
 use super::problem::{Problem, ProblemType};
@@ -65,15 +64,8 @@ fn save<'a>(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Save<'a>, Problem> {
-    let key = idempotency_key(headers)?.map(|key| {
-        let mut hasher = Sha256::new();
-        let if_match = headers.get(header::IF_MATCH).map_or(&b""[..], |value| value.as_bytes());
-        for part in [uri.path().as_bytes(), if_match, body] {
-            hasher.update(part.len().to_be_bytes());
-            hasher.update(part);
-        }
-        (key, hasher.finalize().into())
-    });
+    let if_match = headers.get(header::IF_MATCH).map_or(&b""[..], |value| value.as_bytes());
+    let key = keyed(headers, [uri.path().as_bytes(), if_match, body])?;
     Ok(Save { appender: &http.refresher.appender, caller: principal, key })
 }
 

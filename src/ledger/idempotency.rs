@@ -1,6 +1,6 @@
 //! Looking an answer up that was given under a caller's key.
 
-use sqlx::PgPool;
+use sqlx::PgExecutor;
 
 use super::AppendError;
 
@@ -10,7 +10,7 @@ use super::AppendError;
 /// # Errors
 /// [`AppendError::KeyReused`] where the key was used for another request; or the database failed.
 pub async fn idempotency_answer(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     tenant: &str,
     key: &str,
     request_sha256: &[u8; 32],
@@ -19,7 +19,7 @@ pub async fn idempotency_answer(
         sqlx::query_as(include_str!("sql/idempotency_find.sql"))
             .bind([tenant])
             .bind([key])
-            .fetch_optional(pool)
+            .fetch_optional(executor)
             .await?;
     match known {
         Some((.., sha256, answer)) if sha256 == request_sha256 => Ok(Some(answer)),

@@ -10,7 +10,6 @@ mod hash;
 mod idempotency;
 mod lead;
 mod read;
-mod replay;
 pub mod segments;
 pub mod verify;
 
@@ -21,7 +20,6 @@ pub use hash::leaf_hash;
 pub use idempotency::idempotency_answer;
 pub use lead::{HEARTBEAT, Lead, answered};
 pub use read::{Event, EventFilter, Tail, head, id, read};
-pub use replay::answer_recorded;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use crate::domain::event::{
     PriceMoved, ProposalDecided, ProposalSubmitted, SHARED_TENANT, price_stream, proposal_stream,
     relative_change,
 };
-use crate::ledger::{Append, AppendError, Appended, Appender, Idempotency, Outcome, answer_recorded};
+use crate::ledger::{Append, AppendError, Appended, Appender, Idempotency, Outcome, idempotency_answer};
 
 /// What a proposal can be.
 pub const STATES: [&str; 3] = ["pending", "approved", "rejected"];
@@ -462,13 +462,13 @@ async fn once(
     request: impl Future<Output = Result<String, PeopleError>>,
 ) -> Result<String, PeopleError> {
     let Some(Idempotent { key, request_sha256 }) = idempotent else { return request.await };
-    if let Some(answer) = answer_recorded(pool, &caller.tenant, key, request_sha256).await? {
+    if let Some(answer) = idempotency_answer(pool, &caller.tenant, key, request_sha256).await? {
         return Ok(answer);
     }
     match request.await {
         // What the same request did meanwhile may be why this one is refused.
         Err(refused @ (PeopleError::Conflict(_) | PeopleError::Invalid(_) | PeopleError::Moved(_))) => {
-            answer_recorded(pool, &caller.tenant, key, request_sha256).await?.ok_or(refused)
+            idempotency_answer(pool, &caller.tenant, key, request_sha256).await?.ok_or(refused)
         }
         done => done,
     }
