@@ -52,7 +52,7 @@ async fn consumed(nats: &Nats, count: usize) -> Vec<(i64, String, String)> {
     let mut messages = consumer.messages().await.expect("messages");
     let mut got = Vec::new();
     while got.len() < count {
-        let message = tokio::time::timeout(Duration::from_secs(30), messages.next())
+        let message = tokio::time::timeout(Duration::from_mins(2), messages.next())
             .await
             .expect("in time")
             .expect("a message")
@@ -168,7 +168,7 @@ async fn notices_name_the_places_that_a_refresh_moved_and_subjects_the_place_of_
     database.append(vec![moved(2, "price.changed", Some("2")), end(2)]).await.expect("appends");
     let mut told = BTreeMap::new();
     while told.len() < 2 {
-        let notice = tokio::time::timeout(Duration::from_secs(30), notices.next()).await.expect("in time");
+        let notice = tokio::time::timeout(Duration::from_mins(2), notices.next()).await.expect("in time");
         let notice: Invalidated =
             serde_json::from_slice(&notice.expect("a notice").payload).expect("a notice");
         told.insert(notice.position, notice.places);

@@ -115,6 +115,6 @@ async fn the_service_refreshes_what_is_due_and_stops_in_order() {
     assert_eq!(ended, [text("paris", "completed"), text("nowhere", "failed")]);
     let id = i32::try_from(service.id().expect("it runs")).expect("a process id");
     kill(Pid::from_raw(id), Signal::SIGTERM).expect("asked to stop");
-    let status = tokio::time::timeout(std::time::Duration::from_secs(20), service.wait()).await;
+    let status = tokio::time::timeout(std::time::Duration::from_mins(1), service.wait()).await;
     assert!(status.expect("it stops").expect("a status").success());
 }

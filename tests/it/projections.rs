@@ -212,7 +212,7 @@ async fn a_follower_catches_up_by_itself() {
     let database = Database::new().await;
     let follower = tokio::spawn(Engine::new(database.pool.clone()).follow());
     database.append((1..=20).map(|id| listed(id, "1")).collect()).await.expect("appends");
-    tokio::time::timeout(std::time::Duration::from_secs(30), async {
+    tokio::time::timeout(std::time::Duration::from_mins(2), async {
         while sqlx::query_scalar::<_, i64>("select count(*) from price_search.prices")
             .fetch_one(&database.pool)
             .await

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mercuriale::ledger::HEARTBEAT;
 use mercuriale::sources::live::{Scheduler, Target};
 use sqlx::AssertSqlSafe;
 use tokio::task::JoinHandle;
@@ -10,6 +11,8 @@ use crate::provider::{Provider, borrowed, cents, limits, live_as, offer_file};
 use crate::support::Database;
 
 const HOUR: Duration = Duration::from_hours(1);
+/// However busy the machine is.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Three sources of one list.
 async fn three() -> (Provider, Vec<Target>) {
@@ -46,13 +49,13 @@ async fn count(database: &Database, condition: &str) -> i64 {
 }
 
 /// Waits until this many runs are as the condition says.
-async fn wait_for(database: &Database, condition: &str, runs: i64, at_most: Duration) {
+async fn wait_for(database: &Database, condition: &str, runs: i64) {
     let reached = async {
         while count(database, condition).await < runs {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(at_most, reached)
+    tokio::time::timeout(PATIENCE, reached)
         .await
         .unwrap_or_else(|_| panic!("fewer than {runs} runs with {condition}"));
 }
@@ -81,17 +84,17 @@ async fn a_list_is_due_on_an_empty_ledger_and_not_again_before_its_time() {
     let database = Database::new().await;
     let (provider, targets) = three().await;
     let process = Process::start(&database, "first", &targets[..2], HOUR);
-    wait_for(&database, "state = 'completed'", 2, Duration::from_secs(20)).await;
+    wait_for(&database, "state = 'completed'", 2).await;
     drop(process);
     // A process that starts later finds only what is new to be due.
     let process = Process::start(&database, "second", &targets, HOUR);
-    wait_for(&database, "state = 'completed' and source = 'c'", 1, Duration::from_secs(20)).await;
+    wait_for(&database, "state = 'completed' and source = 'c'", 1).await;
     drop(process);
     assert_eq!(count(&database, "true").await, 3);
     assert_eq!(provider.asked("/offers/v1.0/aws/index.json"), 3);
     // After downtime, everything is.
     let process = Process::start(&database, "third", &targets, Duration::from_secs(1));
-    wait_for(&database, "state = 'completed'", 6, Duration::from_secs(30)).await;
+    wait_for(&database, "state = 'completed'", 6).await;
     drop(process);
     database.assert_sound().await;
 }
@@ -103,8 +106,8 @@ async fn a_list_that_fails_is_tried_again_and_holds_up_no_other() {
     let lost = "name=\"lost\"\nkind=\"aws\"\noffers=[\"AmazonEC2\"]\nregions=[\"eu-north-9\"]";
     targets.insert(0, provider.targets(lost).remove(0));
     let process = Process::start(&database, "process", &targets, Duration::from_secs(1));
-    wait_for(&database, "state = 'failed' and source = 'lost'", 2, Duration::from_secs(30)).await;
-    wait_for(&database, "state = 'completed'", 3, Duration::from_secs(30)).await;
+    wait_for(&database, "state = 'failed' and source = 'lost'", 2).await;
+    wait_for(&database, "state = 'completed'", 3).await;
     drop(process);
 }
 
@@ -114,7 +117,7 @@ async fn of_two_processes_one_refreshes() {
     let (provider, targets) = three().await;
     let one = Process::start(&database, "one", &targets, HOUR);
     let other = Process::start(&database, "other", &targets, HOUR);
-    wait_for(&database, "state = 'completed'", 3, Duration::from_secs(30)).await;
+    wait_for(&database, "state = 'completed'", 3).await;
     assert_eq!(leaders(&database).await.len(), 1);
     drop((one, other));
     assert_eq!(actors(&database).await.len(), 1);
@@ -123,12 +126,12 @@ async fn of_two_processes_one_refreshes() {
 }
 
 #[tokio::test]
-async fn another_process_takes_over_within_ten_seconds() {
+async fn another_process_takes_over() {
     let database = Database::new().await;
     let (_provider, targets) = three().await;
     let every = Duration::from_secs(1);
     let _first = Process::start(&database, "first", &targets, every);
-    wait_for(&database, "state = 'completed'", 1, Duration::from_secs(20)).await;
+    wait_for(&database, "state = 'completed'", 1).await;
     let _second = Process::start(&database, "second", &targets, every);
     let [leader] = leaders(&database).await[..] else { panic!("one leader") };
     assert_eq!(actors(&database).await, ["first"]);
@@ -139,7 +142,7 @@ async fn another_process_takes_over_within_ten_seconds() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), taken_over).await.expect("taken over within 10 s");
+    tokio::time::timeout(PATIENCE, taken_over).await.expect("taken over");
     assert_ne!(leaders(&database).await, [leader]);
     let failed = count(&database, "state = 'failed'").await;
     assert_eq!(failed, 0, "no run overlapped another");
@@ -147,7 +150,7 @@ async fn another_process_takes_over_within_ten_seconds() {
 }
 
 #[tokio::test]
-async fn a_leader_that_hangs_is_deposed_within_ten_seconds() {
+async fn a_leader_that_hangs_is_deposed() {
     let database = Database::new().await;
     let (_provider, targets) = three().await;
     let mut hanging = database.owner().await;
@@ -161,6 +164,15 @@ async fn a_leader_that_hangs_is_deposed_within_ten_seconds() {
         .await
         .expect("an answer");
     assert!(leads);
+    // The longest that it may lead, and the longest until another process tries: 10 s together, with some to spare.
+    let silence: i64 = sqlx::query_scalar(
+        "select setting::bigint from pg_settings where name = 'idle_session_timeout' and unit = 'ms'",
+    )
+    .fetch_one(&mut hanging)
+    .await
+    .expect("a setting");
+    let silence = Duration::from_millis(silence.unsigned_abs());
+    assert!(!silence.is_zero() && silence + HEARTBEAT <= Duration::from_secs(8), "{silence:?}");
     let _process = Process::start(&database, "process", &targets, HOUR);
-    wait_for(&database, "state = 'started' or state = 'completed'", 1, Duration::from_secs(10)).await;
+    wait_for(&database, "state = 'started' or state = 'completed'", 1).await;
 }
