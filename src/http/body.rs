@@ -75,12 +75,18 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     Err(Problem::new(ProblemType::InvalidRequest, detail))
 }
 
-/// The same with the hash of all that makes the request what it is: another one under the same key is refused.
-pub(super) fn keyed(headers: &HeaderMap, parts: [&[u8]; 3]) -> Result<Option<(String, [u8; 32])>, Problem> {
+/// The same with the hash of all that makes the request what it is, and of who sends it: another one under the same key,
+/// also of another member of the tenant, is refused.
+pub(super) fn keyed<const N: usize>(
+    headers: &HeaderMap,
+    principal: &Principal,
+    parts: [&[u8]; N],
+) -> Result<Option<(String, [u8; 32])>, Problem> {
     let key = idempotency_key(headers)?;
     Ok(key.map(|key| {
+        let actor = principal.actor();
         let mut hasher = Sha256::new();
-        for part in parts {
+        for part in [actor.as_bytes()].into_iter().chain(parts) {
             hasher.update(part.len().to_be_bytes());
             hasher.update(part);
         }
@@ -88,14 +94,14 @@ pub(super) fn keyed(headers: &HeaderMap, parts: [&[u8]; 3]) -> Result<Option<(St
     }))
 }
 
-/// The same of a request that is also what it is by who sent it: the key of another of the same tenant is refused.
+/// The same of a request that is what it is by its path and its body.
 pub(super) fn idempotent(
     headers: &HeaderMap,
     principal: &Principal,
     path: &str,
     body: &[u8],
 ) -> Result<Option<Idempotent>, Problem> {
-    let keyed = keyed(headers, [path.as_bytes(), principal.subject.as_bytes(), body])?;
+    let keyed = keyed(headers, principal, [path.as_bytes(), body])?;
     Ok(keyed.map(|(key, request_sha256)| Idempotent { key, request_sha256 }))
 }
 

@@ -65,7 +65,7 @@ fn save<'a>(
     body: &[u8],
 ) -> Result<Save<'a>, Problem> {
     let if_match = headers.get(header::IF_MATCH).map_or(&b""[..], |value| value.as_bytes());
-    let key = keyed(headers, [uri.path().as_bytes(), if_match, body])?;
+    let key = keyed(headers, principal, [uri.path().as_bytes(), if_match, body])?;
     Ok(Save { appender: &http.refresher.appender, caller: principal, key })
 }
 
