@@ -17,3 +17,8 @@ create table estimates (
 );
 comment on column estimates.position is 'the event of the last version';
 create index estimates_of_tenant on estimates (tenant, position);
+
+-- Tenants' transactions see their own rows; the engine, as the owner, all of them.
+alter table estimates enable row level security;
+create policy estimates_tenant on estimates for select to mercuriale_tenant using (tenant = current_tenant());
+grant select on estimates to mercuriale_tenant;

@@ -1,6 +1,6 @@
 //! Saved estimates over HTTP: versions, lists, who sees them, and what happens at once.
 
-use mercuriale::access::Role;
+use mercuriale::access::{Role, tenant_transaction};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -275,10 +275,12 @@ async fn a_request_with_a_key_is_carried_out_once() {
     assert_eq!((fresh.status, fresh.kind()), (422, "unanswerable-estimate"));
     let again = sent(with_key(&service.client, "k1", &body)).await;
     assert_eq!((again.status().as_u16(), again.text().await.expect("text")), (201, answers[0].1.clone()));
-    // Another request under the key, and the key of another tenant.
+    // Another request under the key, the key of a colleague, and that of another tenant.
     let body = json!({"name": "web", "lines": [line(ACME, "S2", json!({}))]});
     let reused = refused(sent(with_key(&service.client, "k1", &body)).await).await;
     assert_eq!((reused.status, reused.kind()), (409, "conflict"));
+    let colleague = service.client_as(TENANT, "colleague", Role::Analyst);
+    assert_eq!(refused(sent(with_key(&colleague, "k1", &body)).await).await.status, 409);
     let other = service.client_of("other", Role::Analyst);
     assert_eq!(sent(with_key(&other, "k1", &body)).await.status(), 201);
 
@@ -294,6 +296,27 @@ async fn a_request_with_a_key_is_carried_out_once() {
     assert_eq!(first.text().await.expect("text"), second.text().await.expect("text"));
     assert_eq!(events(&service).await, 3);
     service.database.assert_sound().await;
+}
+
+#[tokio::test]
+async fn the_database_itself_keeps_the_estimates_of_tenants_apart() {
+    let service = Service::with_starter_lists().await;
+    for _ in 0..2 {
+        create(&service, &web(json!({}))).await;
+    }
+    // Statements that forget to name their tenant.
+    for (tenant, expected) in [(TENANT, 2), ("other", 0), ("", 0)] {
+        let mut transaction = tenant_transaction(&service.database.pool, tenant).await.expect("begins");
+        for statement in [
+            "select count(*) from estimates.estimates",
+            "select count(*) from tenant_events where event_type = 'estimate.saved'",
+        ] {
+            let count: i64 = sqlx::query_scalar(statement).fetch_one(&mut *transaction).await.expect("reads");
+            assert_eq!(count, expected, "{tenant:?}: {statement}");
+        }
+        let refused = sqlx::query("select from events").execute(&mut *transaction).await;
+        assert!(refused.expect_err("refused").to_string().contains("permission denied"));
+    }
 }
 
 #[tokio::test]

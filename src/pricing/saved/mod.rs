@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{EstimateError, Page, Pricing, PricingError};
-use crate::access::Principal;
+use crate::access::{Principal, tenant_transaction};
 use crate::domain::estimate::{EstimateRequest, Labels, Relabel};
 use crate::domain::event::{ESTIMATE_SAVED, NewEvent, estimate_stream};
 use crate::domain::saved::{About, Stored, Summary, Version, version_relabel, version_write};
@@ -301,13 +301,15 @@ impl Pricing {
         estimate_id: Uuid,
         version: Option<i64>,
     ) -> Result<Option<SavedVersion>, PricingError> {
+        let mut transaction = tenant_transaction(&self.pool, tenant).await?;
         let row: Option<(i64, i64, DateTime<Utc>, String, String)> =
             sqlx::query_as(include_str!("sql/version.sql"))
                 .bind(estimate_stream(estimate_id))
                 .bind(tenant)
                 .bind(version)
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut *transaction)
                 .await?;
+        transaction.commit().await?;
         Ok(row.map(|(version, position, saved_at, saved_by, data)| SavedVersion {
             estimate_id,
             version,
@@ -327,11 +329,13 @@ impl Pricing {
         tenant: &str,
         estimate_id: Uuid,
     ) -> Result<Option<EstimateRow>, PricingError> {
+        let mut transaction = tenant_transaction(&self.pool, tenant).await?;
         let row: Option<StoredRow> = sqlx::query_as(include_str!("sql/estimate.sql"))
             .bind(estimate_id)
             .bind(tenant)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         row.map(EstimateRow::try_from).transpose()
     }
 
@@ -346,6 +350,7 @@ impl Pricing {
         after: i64,
         limit: i64,
     ) -> Result<Page<EstimateRow>, PricingError> {
+        let mut transaction = tenant_transaction(&self.pool, tenant).await?;
         let rows: Vec<StoredRow> = sqlx::query_as(include_str!("sql/estimates.sql"))
             .bind(tenant)
             .bind(after)
@@ -353,8 +358,9 @@ impl Pricing {
             .bind(&filter.tag)
             .bind(filter.archived)
             .bind(limit + 1)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         let items = rows.into_iter().map(EstimateRow::try_from).collect::<Result<_, _>>()?;
         Ok(Page::of(items, limit, |row: &EstimateRow| row.position))
     }
