@@ -14,14 +14,18 @@ use crate::ledger::{self, Event, Tail};
 const RING_EVENTS: usize = 4_096;
 /// Events read at a time.
 const BATCH: i64 = 500;
+/// Data that is kept in the ring; what is longer is read from the log when it is sent, so that the ring has a bound in bytes.
+const MAX_KEPT_BYTES: usize = 32 << 10;
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// An event, and what listeners choose by.
 #[derive(Debug)]
 pub struct Announced {
-    /// As recorded.
+    /// As recorded, but without its data if it is not whole.
     pub event: Event,
+    /// Whether the event has its data.
+    pub is_whole: bool,
     /// Of a price event.
     pub price: Option<PricePlace>,
 }
@@ -46,7 +50,17 @@ impl PricePlace {
 impl From<Event> for Announced {
     fn from(event: Event) -> Self {
         let price = PricePlace::of(&event.event_type, &event.data);
-        Self { event, price }
+        Self { event, is_whole: true, price }
+    }
+}
+
+impl Announced {
+    /// As the ring keeps it.
+    fn kept(self) -> Self {
+        if self.event.data.len() <= MAX_KEPT_BYTES {
+            return self;
+        }
+        Self { event: Event { data: String::new(), ..self.event }, is_whole: false, ..self }
     }
 }
 
@@ -147,7 +161,7 @@ async fn announce(
         for event in tail.next().await? {
             *after = Some(event.position);
             // Nobody may be listening.
-            let _ = ring.send(Arc::new(event.into()));
+            let _ = ring.send(Arc::new(Announced::from(event).kept()));
         }
     }
 }

@@ -12,6 +12,7 @@ use chrono::Utc;
 use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use sqlx::PgPool;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Http;
@@ -120,7 +121,14 @@ pub(super) async fn list(
     };
     let events = ledger::read(&http.pool, after, &filter, limit + 1).await?;
     let shown = events.iter().map(Shown::new).collect::<Result<Vec<_>, _>>()?;
-    Ok(paged(&uri, &Page::of(shown, limit, |event| event.position)))
+    let mut page = Page::of(shown, limit, |event| event.position);
+    // A page of large events is shorter than was asked for.
+    if let (None, Some(last)) = (page.next_after, events.last())
+        && !ledger::read(&http.pool, last.position, &filter, 1).await?.is_empty()
+    {
+        page.next_after = Some(last.position);
+    }
+    Ok(paged(&uri, &page))
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -245,8 +253,16 @@ fn follow(http: Http, wanted: Wanted, after: i64) -> impl Stream<Item = Result<S
                         Ok(announced) => {
                             after = announced.event.position;
                             if wanted.matches(&announced) {
-                                let sent = sent(&announced.event);
-                                return Some((Ok(sent), (http, wanted, after, listening, read, stage)));
+                                match whole(&http.pool, &announced).await {
+                                    Ok(sent) => {
+                                        let so_far = (http, wanted, after, listening, read, stage);
+                                        return Some((Ok(sent), so_far));
+                                    }
+                                    Err(error) => {
+                                        tracing::warn!(%error, "a listener is cut off");
+                                        stage = Stage::Ended;
+                                    }
+                                }
                             }
                         }
                         Err(RecvError::Lagged(_)) => {
@@ -260,6 +276,16 @@ fn follow(http: Http, wanted: Wanted, after: i64) -> impl Stream<Item = Result<S
             }
         }
     })
+}
+
+/// What was announced, with its data.
+async fn whole(pool: &PgPool, announced: &Announced) -> Result<Sent, sqlx::Error> {
+    if announced.is_whole {
+        return Ok(sent(&announced.event));
+    }
+    let before = announced.event.position - 1;
+    let read = ledger::read(pool, before, &EventFilter::default(), 1).await?;
+    read.first().map(sent).ok_or(sqlx::Error::RowNotFound)
 }
 
 fn sent(event: &Event) -> Sent {

@@ -13,6 +13,8 @@ use crate::domain::event::SHARED_TENANT;
 
 /// How long a tail waits for a notification before it looks by itself: a notification is lost with its connection.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Data that is read at a time, as stored; the text of what was compressed is several times as large.
+const MAX_READ_BYTES: i64 = 2 << 20;
 /// Channel of notifications, see `migrations/0001_ledger.sql`.
 const CHANNEL: &str = "mercuriale_ledger";
 
@@ -85,7 +87,8 @@ pub async fn id(executor: impl PgExecutor<'_>) -> Result<Uuid, sqlx::Error> {
     sqlx::query_scalar(include_str!("sql/ledger_id.sql")).fetch_one(executor).await
 }
 
-/// Up to `limit` events after `after`, in position order.
+/// Up to `limit` events after `after`, in position order: at least one if there is any, but no more than memory should hold
+/// at once. So only an empty answer is the end.
 ///
 /// # Errors
 /// The database failed.
@@ -102,6 +105,7 @@ pub async fn read(
         .bind(limit)
         .bind(filter.tenant.as_deref())
         .bind(SHARED_TENANT)
+        .bind(MAX_READ_BYTES)
         .fetch_all(executor)
         .await
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use serde_json::Value;
+use mercuriale::domain::event::NewEvent;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::service::Service;
 use crate::support::{listed, moved};
@@ -43,7 +45,7 @@ impl Listener {
                 continue;
             }
             let bytes =
-                tokio::time::timeout(Duration::from_secs(30), self.body.next()).await.expect("in time")?;
+                tokio::time::timeout(Duration::from_mins(2), self.body.next()).await.expect("in time")?;
             self.buffer.push_str(std::str::from_utf8(&bytes.ok()?).expect("UTF-8"));
         }
     }
@@ -74,6 +76,47 @@ async fn pages_hold_the_log_with_its_data_as_recorded() {
     assert_eq!(page["items"].as_array().expect("items").len(), 2);
     let (_, problem) = get("/v1/events?typo=1").await;
     assert_eq!(problem["type"], "urn:mercuriale:problem:invalid-request");
+}
+
+/// An event as large as a saved estimate of thousands of lines, of letters that compress badly.
+fn large(seed: u64) -> NewEvent {
+    let mut state = seed;
+    let text: String = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'!' + u8::try_from(state >> 58).expect("6 bits"))
+    })
+    .take(1 << 20)
+    .map(|letter| if letter == '"' || letter == '\\' { '.' } else { letter })
+    .collect();
+    NewEvent::new(format!("test/{seed}"), "test.large", &json!({"v": 1, "text": text}))
+}
+
+#[tokio::test]
+async fn large_events_make_short_pages_and_are_heard_whole() {
+    const EVENTS: u64 = 7;
+    let service = Service::new().await;
+    let mut live = Listener::open(&service, "", None).await;
+    for seed in 0..EVENTS {
+        service.database.append(vec![large(seed)]).await.expect("appends");
+    }
+    let (mut path, mut read, mut pages) = (Some("/v1/events".to_owned()), Vec::new(), 0);
+    while let Some(page) = path.take() {
+        let response = service.request(Method::GET, &page).await;
+        let link = response.headers().get("link").map(|link| link.to_str().expect("text").to_owned());
+        path = link.and_then(|link| Some(link.strip_prefix('<')?.split_once('>')?.0.to_owned()));
+        let page: Value = response.json().await.expect("JSON");
+        read.extend(page["items"].as_array().expect("items").clone());
+        pages += 1;
+    }
+    assert!(pages > 1, "{pages} pages");
+    assert_eq!(read.len(), 7);
+    let mut late = Listener::open(&service, "?after=0", None).await;
+    for event in &read {
+        for listener in [&mut live, &mut late] {
+            let (position, _, heard) = listener.next().await.expect("an event");
+            assert!(event["position"] == position && heard == *event, "position {position}");
+        }
+    }
 }
 
 #[tokio::test]
