@@ -1,23 +1,20 @@
 //! Who is let in, to what, and what tokens have to be.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mercuriale::access::{Authority, JwtSettings, Principal, Role, TokenSecret};
 use mercuriale::ledger::{Append, Origin};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use reqwest::RequestBuilder;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
-use tokio::io::AsyncBufReadExt as _;
 use uuid::Uuid;
 
-use crate::program::{Ran, command};
+use crate::program::{Ran, Started, command, serve};
 use crate::service::{Refused, Service, refused};
 use crate::support::{JWT_SECRET, TENANT, listed, token};
 
@@ -375,49 +372,6 @@ async fn operators_issue_tokens_on_the_command_line() {
     );
 }
 
-/// A service that was just started, and what it says.
-struct Start {
-    process: tokio::process::Child,
-    lines: tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStdout>>,
-}
-
-impl Start {
-    fn new(service: &Service, data_dir: &std::path::Path) -> Self {
-        let mut command = tokio::process::Command::from(command(
-            &service.database.url,
-            &["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().expect("UTF-8")],
-        ));
-        command.env_remove("MERCURIALE_JWT_SECRET").stdout(Stdio::piped()).kill_on_drop(true);
-        let mut process = command.spawn().expect("starts");
-        let lines = tokio::io::BufReader::new(process.stdout.take().expect("piped")).lines();
-        Self { process, lines }
-    }
-
-    /// The next line that has a text.
-    async fn line_with(&mut self, text: &str) -> String {
-        loop {
-            let line = tokio::time::timeout(Duration::from_mins(2), self.lines.next_line()).await;
-            let line = line.expect("in time").expect("reads").expect("goes on");
-            if line.contains(text) {
-                return line;
-            }
-        }
-    }
-
-    /// What it says to its end, once it is asked to stop.
-    async fn stopped(mut self) -> String {
-        let id = i32::try_from(self.process.id().expect("it runs")).expect("a process id");
-        kill(Pid::from_raw(id), Signal::SIGTERM).expect("asked");
-        let mut rest = String::new();
-        while let Some(line) = self.lines.next_line().await.expect("reads") {
-            rest.push_str(&line);
-            rest.push('\n');
-        }
-        assert!(self.process.wait().await.expect("ends").success());
-        rest
-    }
-}
-
 #[tokio::test]
 async fn the_first_start_prints_a_token_once_and_every_start_a_request_that_works() {
     let service = Service::with_starter_lists().await;
@@ -425,9 +379,10 @@ async fn the_first_start_prints_a_token_once_and_every_start_a_request_that_work
     let data_dir = folder.path().join("it's \"here\"");
     let client = reqwest::Client::new();
     for is_first in [true, false] {
-        let mut start = Start::new(&service, &data_dir);
-        let serves = start.line_with("Mercuriale serves ").await;
-        let url = serves.strip_prefix("Mercuriale serves ").expect("a URL").to_owned();
+        let mut start = serve(&service.database.url, &data_dir);
+        start.env_remove("MERCURIALE_JWT_SECRET");
+        let mut start = Started::new(start);
+        let url = start.url().await;
         let curl = start.line_with("  curl -s ").await;
         if is_first {
             let token = start.line_with("  eyJ").await;

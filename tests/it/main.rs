@@ -11,6 +11,7 @@ mod events;
 mod exports;
 mod freshness;
 mod http;
+mod idempotency;
 mod keys;
 mod ledger;
 mod limits;
