@@ -2,10 +2,12 @@
 
 use mercuriale::domain::event::{DISCOUNT_POLICY_SET, DISCOUNT_POLICY_STREAM, NewEvent};
 use mercuriale::projections::Engine;
+use mercuriale::sources::Format;
 use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
+use crate::live_real::{entries, lists};
 use crate::program::run;
 use crate::saved::{EC2, ask, create, path_of, update, web};
 use crate::service::{Service, line, list, refused};
@@ -349,7 +351,7 @@ async fn what_if_and_reports_save_nothing() {
     assert_eq!(mercuriale::ledger::head(&service.database.pool).await.expect("reads"), head);
 }
 
-/// A migration to AWS Paris, from the starter lists.
+/// A migration to AWS Paris.
 fn migration(storage: &str) -> Value {
     let aws = |service: &'static str| ["aws", service, "eu-west-3"];
     let spot = |resource: &str, label: &str, quantity: &str| {
@@ -392,8 +394,23 @@ fn migration(storage: &str) -> Value {
 
 #[tokio::test]
 async fn a_migration_to_paris_is_saved_changed_compared_and_exported() {
-    let service = Service::with_starter_lists().await;
-    let saved = create(&service, &migration("500")).await;
+    migrate(&Service::with_starter_lists().await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs MERCURIALE_PRICE_LISTS"]
+async fn real_lists_give_the_same_migration_to_paris() {
+    let service = Service::new().await;
+    for offer in ["AWSLambda", "AmazonApiGateway", "AmazonDynamoDB", "AmazonEC2", "AmazonECS", "AmazonS3"] {
+        let lists = entries(&lists().join("aws-bulk").join(offer).join("eu-west-3"));
+        service.load_file(Format::AwsBulk, lists.last().expect("a list")).await;
+    }
+    migrate(&service).await;
+}
+
+/// Saves the migration, changes it and the prices, compares and exports it; the figures are those of the lists, by hand.
+async fn migrate(service: &Service) {
+    let saved = create(service, &migration("500")).await;
     let monthly: Vec<&str> = saved["estimate"]["lines"]
         .as_array()
         .expect("lines")
@@ -411,8 +428,8 @@ async fn a_migration_to_paris_is_saved_changed_compared_and_exported() {
     let dearer =
         GATEWAY.replace("2025-10-20T13:22:36Z", "2026-01-01T00:00:00Z").replace(",0.0000035,", ",0.0000036,");
     assert_eq!(service.load(dearer).await.counts.changed, 1);
-    policy(&service, "0.40", "0.80").await;
-    let two = update(&service, &saved, 1, &migration("800")).await;
+    policy(service, "0.40", "0.80").await;
+    let two = update(service, &saved, 1, &migration("800")).await;
     assert_eq!(two["estimate"]["total"]["monthly_cost"], "153.36939");
     let path = path_of(&saved);
     let diff = service.get(&format!("{path}/diff?from=1&to=2")).await;
@@ -434,7 +451,7 @@ async fn a_migration_to_paris_is_saved_changed_compared_and_exported() {
     let gateway = "AmazonApiGateway EUW3-ApiGatewayRequest";
     assert_eq!(changed, ["Fargate CPU", "Fargate memory", s3, gateway]);
 
-    let totals = text(&service, &format!("{path}/versions/2?format=csv&part=totals")).await;
+    let totals = text(service, &format!("{path}/versions/2?format=csv&part=totals")).await;
     let monthly: Vec<(String, String)> = csv::Reader::from_reader(totals.as_bytes())
         .records()
         .map(|row| row.expect("a row"))

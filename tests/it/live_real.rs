@@ -1,4 +1,4 @@
-//! Real lists over HTTP. Not part of `make test`: set `MERCURIALE_PRICE_LISTS` to a folder with `aws-bulk/OFFER/REGION/`
+//! Real lists, and the same over HTTP. Not part of `make test`: set `MERCURIALE_PRICE_LISTS` to a folder with `aws-bulk/OFFER/REGION/`
 //! and `azure-retail/LIST/TIME/page-NNN.json.gz`, and run `make test ARGS="--test it -- --ignored real_"`.
 
 use std::fs;
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use axum::response::IntoResponse as _;
 use mercuriale::domain::event::RefreshCounts;
-use mercuriale::sources::refresh::Report;
+use mercuriale::sources::refresh::{Refresher, Report};
 use mercuriale::sources::{Format, plan, read_list};
 
 use crate::provider::{Provider, json, limits, live, refresher};
 use crate::support::Database;
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn entries(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.expect("an entry").path())
@@ -26,17 +26,17 @@ fn name(path: &Path) -> String {
     path.file_name().expect("a name").to_string_lossy().into_owned()
 }
 
-fn lists() -> PathBuf {
+pub(crate) fn lists() -> PathBuf {
     std::env::var_os("MERCURIALE_PRICE_LISTS").expect("MERCURIALE_PRICE_LISTS is set").into()
 }
 
-async fn from_files(database: &Database, format: Format, path: &Path) -> (RefreshCounts, bool, bool) {
+/// Refreshes from the one list of a file or folder.
+pub(crate) async fn from_files(refresher: &Refresher, format: Format, path: &Path) -> Report {
     let mut inputs = plan(format, &[path.to_path_buf()], None, None, false).expect("a list");
     let input = inputs.remove(0);
     assert!(inputs.is_empty(), "{}", path.display());
-    let report =
-        refresher(database, "test").refresh("files", Vec::new(), move |sink| read_list(&input, sink)).await;
-    outcome(report.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    let report = refresher.refresh("files", Vec::new(), move |sink| read_list(&input, sink)).await;
+    report.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn outcome(report: Report) -> (RefreshCounts, bool, bool) {
@@ -47,6 +47,7 @@ fn outcome(report: Report) -> (RefreshCounts, bool, bool) {
 #[ignore = "needs MERCURIALE_PRICE_LISTS"]
 async fn real_lists_of_aws_are_the_same_over_http() {
     let (by_file, by_http) = (Database::new().await, Database::new().await);
+    let by_file = refresher(&by_file, "test");
     let provider = Provider::start().await;
     let live = live(&by_http, limits());
     let mut compared = 0;
@@ -70,7 +71,7 @@ async fn real_lists_of_aws_are_the_same_over_http() {
                 let content = axum::body::Bytes::from(fs::read(file).expect("a list"));
                 provider.on(&path, move |_| content.clone().into_response());
 
-                let expected = from_files(&by_file, Format::AwsBulk, file).await;
+                let expected = outcome(from_files(&by_file, Format::AwsBulk, file).await);
                 let report = live.refresh(&target).await.expect("recorded");
                 assert!(report.counts.observed > 0);
                 assert_eq!(outcome(report), expected, "{}", file.display());
@@ -92,6 +93,7 @@ async fn real_lists_of_aws_are_the_same_over_http() {
 #[ignore = "needs MERCURIALE_PRICE_LISTS"]
 async fn real_pages_of_azure_are_the_same_over_http() {
     let (by_file, by_http) = (Database::new().await, Database::new().await);
+    let by_file = refresher(&by_file, "test");
     let provider = Provider::start().await;
     let target = provider
         .targets("name=\"azure\"\nkind=\"azure\"\nfilters=[\"armRegionName eq 'francecentral'\"]")
@@ -111,7 +113,7 @@ async fn real_pages_of_azure_are_the_same_over_http() {
         let count = pages.len();
         let first = provider.asked("/api/retail/prices");
         provider.on("/api/retail/prices", move |asked| json(&pages[asked.before - first]));
-        let expected = from_files(&by_file, Format::AzureRetail, &folder).await;
+        let expected = outcome(from_files(&by_file, Format::AzureRetail, &folder).await);
         let report = live.refresh(&target).await.expect("recorded");
         assert_eq!(provider.asked("/api/retail/prices") - first, count);
         assert_eq!(outcome(report), expected, "{}", folder.display());

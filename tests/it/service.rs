@@ -1,5 +1,6 @@
 //! The HTTP service on a port of its own, over a ledger that lists are loaded into.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use mercuriale::http::{Http, RateLimits, router};
 use mercuriale::pricing::Pricing;
 use mercuriale::sources::live::{Live, OnDemand, Target};
 use mercuriale::sources::refresh::{Refresher, Report};
-use mercuriale::sources::{ListEnd, Overrides, csv_list};
+use mercuriale::sources::{Format, ListEnd, Overrides, csv_list};
 use mercuriale::webhooks::{Reach, Webhooks};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, Response};
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use crate::live_real::from_files;
 use crate::provider;
 use crate::support::{Database, TENANT, authority, token};
 
@@ -156,6 +158,12 @@ impl Service {
             .expect("a list");
         assert!(!report.quarantined, "{report:?}");
         report
+    }
+
+    /// Records the list of a file.
+    pub(crate) async fn load_file(&self, format: Format, path: &Path) {
+        let report = from_files(&self.refresher, format, path).await;
+        assert!(!report.quarantined, "{report:?}");
     }
 
     /// Any request, with the header that every answer has.
