@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::{HeaderValue, Uri};
 use clap::Args;
 use rust_decimal::Decimal;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -93,6 +94,10 @@ pub struct Config {
           value_parser = clap::value_parser!(u32).range(1..), global = true)]
     pub rate_burst: u32,
 
+    /// Origins whose pages may call the API from a browser, separated by commas; none unless they are named
+    #[arg(long, env = "MERCURIALE_CORS_ORIGINS", value_delimiter = ',', value_parser = origin, global = true)]
+    pub cors_origins: Vec<HeaderValue>,
+
     /// How long the shared cache keeps a rate
     #[arg(long, env = "MERCURIALE_CACHE_TTL", default_value = "8h", value_parser = duration, global = true)]
     pub cache_ttl: Duration,
@@ -156,6 +161,25 @@ fn patience(text: &str) -> Result<Duration, String> {
         return Err("at least a millisecond is needed".to_owned());
     }
     Ok(duration)
+}
+
+/// What a browser sends as `Origin` (RFC 6454, 6.2): scheme and host, a port that is not the scheme's own, and nothing else.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let wrong = || format!("{text:?} is no origin: write https://HOST or http://HOST:PORT, without a path");
+    let uri: Uri = text.parse().map_err(|_| wrong())?;
+    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+    let (Some(scheme), Some(authority), true) = (uri.scheme_str(), uri.authority(), is_web) else {
+        return Err(wrong());
+    };
+    let own_port = if scheme == "https" { ":443" } else { ":80" };
+    if format!("{scheme}://{authority}") != text
+        || authority.as_str().contains('@')
+        || authority.as_str().ends_with(own_port)
+        || text.bytes().any(|byte| byte.is_ascii_uppercase())
+    {
+        return Err(wrong());
+    }
+    HeaderValue::from_str(text).map_err(|_| wrong())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -240,6 +264,29 @@ mod tests {
         assert_eq!(refuse_unknown_variables(names("MERCURIALE_LISTEN"), known()), Ok(()));
         let error = refuse_unknown_variables(names("MERCURIALE_LISTENS"), known()).expect_err("refused");
         assert_eq!(error, "MERCURIALE_LISTENS is not a setting; did you mean MERCURIALE_LISTEN?");
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_send_it() {
+        for text in ["https://finops.example.org", "http://localhost:3000", "http://[::1]:3000"] {
+            assert_eq!(origin(text), Ok(HeaderValue::from_str(text).expect("a header")), "{text}");
+        }
+        for text in [
+            "",
+            "*",
+            "null",
+            "finops.example.org",
+            "https://a.example/",
+            "https://a.example/path",
+            "https://A.example",
+            "https://a.example:443",
+            "http://a.example:80",
+            "https://ada@a.example",
+            "ftp://a.example",
+            "https://a.example https://b.example",
+        ] {
+            assert!(origin(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -37,6 +37,7 @@ impl Service {
             pool,
             authority,
             limits: RateLimits::off(),
+            cors_origins: Vec::new(),
             stopping: CancellationToken::new(),
         });
         Ok(Self { address: serve(app).await?, token })

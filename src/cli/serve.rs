@@ -34,6 +34,9 @@ const FIRST_TOKEN: Duration = Duration::from_hours(24);
 /// Who runs the refreshes that are due.
 const SCHEDULER: &str = "scheduler";
 
+/// How long what was accepted may take, once the process is asked to stop. Those who stop processes kill them soon after.
+const GRACE: Duration = Duration::from_secs(25);
+
 /// Ends when the process is asked to stop, by Ctrl-C or SIGTERM.
 pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -67,6 +70,7 @@ pub(super) async fn serve(
     let refresher = Refresher { actor: Arc::from(SCHEDULER), ..app.refresher.clone() };
     let live = Live::new(refresher.clone(), Limits::default())?;
     let on_demand = OnDemand::new(live.clone(), targets.clone());
+    let accepted = on_demand.clone();
     let scheduled = if targets.is_empty() {
         None
     } else {
@@ -93,16 +97,32 @@ pub(super) async fn serve(
         webhooks: Webhooks::new(app.pool.clone(), reach),
         authority: authority.with_keys(app.pool.clone()),
         limits: RateLimits::new(config.rate_limit, config.rate_burst),
+        cors_origins: config.cors_origins.clone(),
         stopping: stopping.clone(),
     };
     let mut bus = app.spawn_bus().await?;
     let deliverer = Deliverer::new(app.pool.clone(), ledger::id(&app.pool).await?, reach, Pace::default())?;
     bus.spawn(deliverer.run());
-    let stop = async move {
-        stop.await;
-        stopping.cancel();
+    let stop = {
+        let stopping = stopping.clone();
+        async move {
+            stop.await;
+            stopping.cancel();
+        }
     };
-    http::serve(listener, router(state), stop).await?;
+    let finish = async {
+        http::serve(listener, router(state), stop).await?;
+        accepted.finished().await;
+        Ok::<_, std::io::Error>(())
+    };
+    let too_late = async {
+        stopping.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        finished = finish => finished?,
+        () = too_late => tracing::warn!("requests or refreshes are cut off: they took over {} s to end", GRACE.as_secs()),
+    }
     bus.abort_all();
     following.abort();
     if let Some(scheduled) = scheduled {

@@ -30,7 +30,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use axum::serve::ListenerExt as _;
@@ -38,6 +38,7 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::CorsLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
@@ -55,6 +56,8 @@ use crate::webhooks::Webhooks;
 pub const MAX_BODY_BYTES: usize = 16 << 20;
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a browser may remember what it may send.
+const CORS_MAX_AGE: Duration = Duration::from_mins(10);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What handlers share.
@@ -76,6 +79,8 @@ pub struct Http {
     pub authority: Authority,
     /// Counts requests of clients.
     pub limits: RateLimits,
+    /// Whose pages may call this from a browser.
+    pub cors_origins: Vec<HeaderValue>,
     /// Cancelled when the service stops, so that listeners let it.
     pub stopping: CancellationToken,
 }
@@ -159,9 +164,36 @@ pub async fn serve(
     axum::serve(listener, service).with_graceful_shutdown(stop).await
 }
 
+/// What pages of these origins may send and read. There are no cookies: a page has to have a token.
+fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
+    let name = HeaderName::from_static;
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            name("idempotency-key"),
+            name("last-event-id"),
+        ])
+        .expose_headers([
+            header::CONTENT_DISPOSITION,
+            header::ETAG,
+            header::LINK,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            REQUEST_ID,
+            limit::RATE_LIMIT,
+            limit::RATE_LIMIT_POLICY,
+        ])
+        .max_age(CORS_MAX_AGE)
+}
+
 /// All routes, guarded.
 pub fn router(state: Http) -> Router {
-    routes()
+    let origins = state.cors_origins.clone();
+    let router = routes()
         .into_iter()
         .fold(Router::new(), |router, (needs, (_, paths, methods))| {
             let path = paths.paths.keys().next().expect("the macro names one");
@@ -182,7 +214,9 @@ pub fn router(state: Http) -> Router {
             tracing::error!("a handler panicked");
             Problem::internal().into_response()
         }))
-        .layer(map_response(as_problem))
+        .layer(map_response(as_problem));
+    let router = if origins.is_empty() { router } else { router.layer(cors(origins)) };
+    router
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(TraceLayer::new_for_http().make_span_with(|request: &Request<_>| {
             let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();

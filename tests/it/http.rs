@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mercuriale::access::Role;
-use reqwest::{Method, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -500,4 +500,34 @@ async fn policy_health_and_request_ids() {
         .await
         .expect("an answer");
     assert_eq!(response.headers()["x-request-id"], "of-the-caller");
+}
+
+#[tokio::test]
+async fn pages_of_named_origins_may_call_from_a_browser_and_no_others() {
+    let service = Service::new().await;
+    let send = async |method: Method, origin: &str| {
+        let request = Client::new().request(method, format!("{}/v1/prices", service.url));
+        let request = request.header("origin", origin).header("access-control-request-method", "GET");
+        request.header("access-control-request-headers", "authorization").send().await.expect("an answer")
+    };
+    let text = |response: &Response, name: &str| {
+        response.headers().get(name).map(|value| value.to_str().expect("text").to_owned())
+    };
+    let allowed = "https://finops.example.org";
+    let preflight = send(Method::OPTIONS, allowed).await;
+    assert_eq!(preflight.status(), 200);
+    assert_eq!(text(&preflight, "access-control-allow-origin").as_deref(), Some(allowed));
+    assert!(text(&preflight, "access-control-allow-headers").expect("headers").contains("authorization"));
+    assert_eq!(text(&preflight, "access-control-allow-credentials"), None);
+    // Also an answer that refuses, or a page could not tell why.
+    let refused = send(Method::GET, allowed).await;
+    assert_eq!(refused.status(), 401);
+    assert_eq!(text(&refused, "access-control-allow-origin").as_deref(), Some(allowed));
+    assert!(text(&refused, "access-control-expose-headers").expect("headers").contains("etag"));
+    for other in ["https://finops.example.org.evil.example", "http://finops.example.org", "null"] {
+        for method in [Method::OPTIONS, Method::GET] {
+            let response = send(method, other).await;
+            assert_eq!(text(&response, "access-control-allow-origin"), None, "{other}");
+        }
+    }
 }

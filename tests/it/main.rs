@@ -34,6 +34,7 @@ mod schedule;
 mod servers;
 mod service;
 mod sessions;
+mod shutdown;
 mod sql;
 mod support;
 mod walk;

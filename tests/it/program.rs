@@ -90,10 +90,14 @@ impl Started {
         self.process.kill().await.expect("killed");
     }
 
-    /// What it says to its end, once it is asked to stop.
-    pub(crate) async fn stopped(mut self) -> String {
+    pub(crate) fn ask_to_stop(&self) {
         let id = i32::try_from(self.process.id().expect("it runs")).expect("a process id");
         kill(Pid::from_raw(id), Signal::SIGTERM).expect("asked");
+    }
+
+    /// What it says to its end, once it is asked to stop.
+    pub(crate) async fn stopped(mut self) -> String {
+        self.ask_to_stop();
         let mut rest = String::new();
         while let Some(line) = self.lines.next_line().await.expect("reads") {
             rest.push_str(&line);

@@ -115,6 +115,7 @@ impl Service {
             webhooks: Webhooks::new(database.pool.clone(), Reach::Private),
             authority: authority.clone().with_keys(database.pool.clone()),
             limits,
+            cors_origins: vec!["https://finops.example.org".parse().expect("a header")],
             stopping: CancellationToken::new(),
         });
         let serving = tokio::spawn(async move {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::{Live, Target};
@@ -80,12 +81,19 @@ pub struct OnDemand {
     live: Live,
     targets: Arc<[Target]>,
     asked: Arc<Mutex<VecDeque<Asked>>>,
+    running: TaskTracker,
 }
 
 impl OnDemand {
     /// Fetches of these lists when asked to.
     pub fn new(live: Live, targets: Vec<Target>) -> Self {
-        Self { live, targets: targets.into(), asked: Arc::default() }
+        Self { live, targets: targets.into(), asked: Arc::default(), running: TaskTracker::new() }
+    }
+
+    /// Waits until all that was begun has ended; nothing more may be asked for.
+    pub async fn finished(&self) {
+        self.running.close();
+        self.running.wait().await;
     }
 
     /// Begins to fetch lists, one after the other, and returns what was begun. The same idempotency key begins nothing
@@ -140,7 +148,7 @@ impl OnDemand {
         }
         let refresher = Refresher { actor: demand.actor.into(), ..self.live.refresher.clone() };
         let begun: Vec<(Uuid, Target)> = asked.iter().map(|one| one.refresh_id).zip(targets).collect();
-        tokio::spawn(self.clone().run(refresher, begun));
+        self.running.spawn(self.clone().run(refresher, begun));
         Ok(asked)
     }
 
