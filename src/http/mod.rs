@@ -135,6 +135,7 @@ fn routes() -> Vec<(Needs, UtoipaMethodRouter<Http>)> {
         (admin, routes!(keys::revoke)),
         (work, routes!(webhooks::list, webhooks::create)),
         (work, routes!(webhooks::show, webhooks::delete)),
+        (work, routes!(webhooks::enable)),
         (work, routes!(webhooks::dead_letters)),
         (work, routes!(webhooks::replay)),
         (open, routes!(health::alive)),

@@ -74,8 +74,7 @@ pub(super) async fn create(
         let detail = format!("the body: {error}; send {{\"url\": ...}} and, if you like, filters");
         Problem::new(ProblemType::InvalidRequest, detail)
     })?;
-    let created_by = format!("user:{}", principal.subject);
-    let (webhook, secret) = http.webhooks.create(&principal.tenant, &created_by, &new).await?;
+    let (webhook, secret) = http.webhooks.create(&principal.tenant, &principal.actor(), &new).await?;
     let place = format!("/v1/webhooks/{}", webhook.webhook_id);
     let created = Created { webhook: &webhook, secret: secret.expose() };
     let headers = [(header::LOCATION, place), (header::CACHE_CONTROL, "no-store".to_owned())];
@@ -122,6 +121,24 @@ pub(super) async fn delete(
     } else {
         Err(not_found("webhook", &id))
     }
+}
+
+/// Has a webhook that was disabled told again, from where it was.
+///
+/// One that is not disabled stays as it is.
+#[utoipa::path(
+    post,
+    path = "/v1/webhooks/{webhook_id}/enable",
+    params(WebhookId),
+    responses((status = 200, body = WebhookRow)),
+)]
+pub(super) async fn enable(
+    State(http): State<Http>,
+    principal: Principal,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let webhook = http.webhooks.enable(&principal.tenant, id_of(&id)?).await?;
+    Ok(axum::Json(webhook.ok_or_else(|| not_found("webhook", &id))?).into_response())
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

@@ -218,6 +218,22 @@ impl Webhooks {
         Ok(Some(letters))
     }
 
+    /// Has a disabled webhook told again, from where it was; `None` if there is none of this id.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn enable(&self, tenant: &str, webhook_id: Uuid) -> Result<Option<WebhookRow>, sqlx::Error> {
+        let mut transaction = tenant_transaction(&self.pool, tenant).await?;
+        sqlx::query(include_str!("sql/enable.sql"))
+            .bind(tenant)
+            .bind(webhook_id)
+            .execute(&mut *transaction)
+            .await?;
+        let webhook = rows(&mut transaction, tenant, Some(webhook_id)).await?.pop();
+        transaction.commit().await?;
+        Ok(webhook)
+    }
+
     /// Has all dead letters tried once more, in the order of the log; how many, or `None` if there is no such webhook.
     ///
     /// # Errors
@@ -228,7 +244,7 @@ impl Webhooks {
             return Ok(None);
         };
         if let Some(why) = webhook.disabled_why {
-            return Err(WebhookError::Invalid(format!("the webhook is disabled ({why}); make another one")));
+            return Err(WebhookError::Invalid(format!("the webhook is disabled ({why}); enable it first")));
         }
         let marked = sqlx::query(include_str!("sql/replay.sql"))
             .bind(tenant)
