@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use mercuriale::access::{Authority, JwtSettings, Principal, Role, TokenSecret};
 use mercuriale::bus::Hub;
-use mercuriale::http::{self, Http, RateLimits, router};
+use mercuriale::http::{self, Http, Patience, RateLimits, router};
 use mercuriale::pricing::Pricing;
 use mercuriale::sources::live::{Limits, Live, OnDemand};
 use mercuriale::webhooks::{Reach, Webhooks};
@@ -48,6 +48,6 @@ impl Service {
 pub(crate) async fn serve(app: Router) -> anyhow::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
-    tokio::spawn(http::serve(listener, app, std::future::pending()));
+    tokio::spawn(http::serve(listener, app, Patience::default(), std::future::pending()));
     Ok(address)
 }

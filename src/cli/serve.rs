@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::bus::Hub;
 use crate::config::Config;
 use crate::domain::estimate::request_parse;
-use crate::http::{self, Http, RateLimits, router};
+use crate::http::{self, Http, Patience, RateLimits, router};
 use crate::ledger;
 use crate::sources::live::{Limits, Live, OnDemand, Scheduler, Target};
 use crate::sources::refresh::Refresher;
@@ -111,7 +111,7 @@ pub(super) async fn serve(
         }
     };
     let finish = async {
-        http::serve(listener, router(state), stop).await?;
+        http::serve(listener, router(state), Patience::default(), stop).await?;
         accepted.finished().await;
         Ok::<_, std::io::Error>(())
     };

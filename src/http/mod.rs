@@ -27,13 +27,16 @@ pub use limit::RateLimits;
 pub use problem::{Problem, ProblemType};
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
-use axum::serve::ListenerExt as _;
+use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
+use hyper_util::rt::TokioTimer;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -147,6 +150,21 @@ fn routes() -> Vec<(Needs, UtoipaMethodRouter<Http>)> {
     ]
 }
 
+/// How long a client may take to say what it wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// On a new connection.
+    pub first_request: Duration,
+    /// After the last answer. Gateways keep connections for a minute, and must not find them closed.
+    pub next_request: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { first_request: Duration::from_secs(30), next_request: Duration::from_secs(75) }
+    }
+}
+
 /// Serves until `stop`, then finishes what was accepted.
 ///
 /// # Errors
@@ -154,15 +172,24 @@ fn routes() -> Vec<(Needs, UtoipaMethodRouter<Http>)> {
 pub async fn serve(
     listener: TcpListener,
     app: Router,
-    stop: impl Future<Output = ()> + Send + 'static,
+    patience: Patience,
+    stop: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
+    let handle = Handle::new();
     // An event is a small packet, which the kernel would hold back until the listener has acknowledged the one before:
     // up to 40 ms.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let service = app.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop).await
+    let mut server = axum_server::from_tcp(listener.into_std()?)?
+        .acceptor(NoDelayAcceptor::new())
+        .handle(handle.clone())
+        .first_request_timeout(patience.first_request)
+        .http1_only();
+    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(patience.next_request);
+    let mut serving = pin!(server.serve(app.into_make_service_with_connect_info::<SocketAddr>()));
+    tokio::select! {
+        ended = &mut serving => return ended,
+        () = stop => handle.graceful_shutdown(None),
+    }
+    serving.await
 }
 
 /// What pages of these origins may send and read. There are no cookies: a page has to have a token.

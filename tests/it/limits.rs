@@ -1,9 +1,13 @@
 //! How many requests a client may send.
 
+use std::time::Duration;
+
 use mercuriale::access::Role;
-use mercuriale::http::RateLimits;
+use mercuriale::http::{Patience, RateLimits, serve};
 use reqwest::{Client, Response};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::service::{Service, refused};
 
@@ -78,5 +82,28 @@ async fn a_limit_of_none_is_no_limit() {
         let response = get(&service, &service.client).await;
         assert_eq!(response.status(), 200);
         assert!(!response.headers().contains_key("ratelimit"));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_never_says_what_it_wants_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let app = axum::Router::new().route("/", axum::routing::get(async || "here"));
+    let patience =
+        Patience { first_request: Duration::from_millis(100), next_request: Duration::from_millis(100) };
+    tokio::spawn(serve(listener, app, patience, std::future::pending()));
+    for (said, answers) in [
+        ("", 0),
+        ("GET / HTT", 0),
+        ("GET / HTTP/1.1\r\nhost: a\r\n", 0),
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", 1),
+    ] {
+        let mut client = TcpStream::connect(address).await.expect("connects");
+        client.write_all(said.as_bytes()).await.expect("sends");
+        let mut heard = String::new();
+        let closed = tokio::time::timeout(Duration::from_mins(1), client.read_to_string(&mut heard)).await;
+        closed.expect("the connection ends").expect("reads");
+        assert_eq!(heard.matches("here").count(), answers, "{said:?}: {heard}");
     }
 }

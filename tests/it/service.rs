@@ -9,7 +9,7 @@ use mercuriale::access::{Authority, Principal, Role};
 use mercuriale::bus::Hub;
 use mercuriale::cache::MemoryCache;
 use mercuriale::domain::refresh::Rules;
-use mercuriale::http::{Http, RateLimits, router};
+use mercuriale::http::{Http, Patience, RateLimits, router};
 use mercuriale::pricing::Pricing;
 use mercuriale::sources::live::{Live, OnDemand, Target};
 use mercuriale::sources::refresh::{Refresher, Report};
@@ -119,7 +119,9 @@ impl Service {
             stopping: CancellationToken::new(),
         });
         let serving = tokio::spawn(async move {
-            mercuriale::http::serve(listener, app, std::future::pending()).await.expect("serves");
+            mercuriale::http::serve(listener, app, Patience::default(), std::future::pending())
+                .await
+                .expect("serves");
         });
         // Another test may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
