@@ -140,6 +140,9 @@ async fn run(pool: PgPool, ring: broadcast::Sender<Arc<Announced>>) {
     let mut after = None;
     loop {
         if let Err(error) = announce(&pool, &ring, &mut after).await {
+            if pool.is_closed() {
+                return;
+            }
             tracing::warn!(%error, "events are not announced for the moment");
             tokio::time::sleep(RETRY).await;
         }
