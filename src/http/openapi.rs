@@ -8,7 +8,8 @@ use serde_json::json;
 use utoipa::PartialSchema as _;
 use utoipa::ToSchema as _;
 use utoipa::openapi::extensions::Extensions;
-use utoipa::openapi::path::{HttpMethod, Operation, ParameterIn, PathItem};
+use utoipa::openapi::path::{HttpMethod, Operation, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, Content, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Paths,
@@ -39,6 +40,9 @@ pub(super) fn document(routes: Vec<(Needs, UtoipaMethodRouter<Http>)>) -> OpenAp
         for (path, mut item) in paths.paths {
             for (method, operation) in operations(&mut item) {
                 complete(operation, &path, needs);
+                if method == HttpMethod::Get && has_etag(operation) {
+                    conditional(operation);
+                }
                 all.add_path_operation(&path, vec![method], operation.clone());
             }
         }
@@ -109,6 +113,29 @@ fn complete(operation: &mut Operation, path: &str, needs: Needs) {
         let reference = RefOr::Ref(Ref::from_response_name(component(kind)));
         operation.responses.responses.entry(status).or_insert(reference);
     }
+}
+
+/// Whether what it answers has an entity tag.
+fn has_etag(operation: &Operation) -> bool {
+    operation.responses.responses.get("200").is_some_and(|response| match response {
+        RefOr::T(response) => response.headers.contains_key("etag"),
+        RefOr::Ref(_) => false,
+    })
+}
+
+/// Adds what a client may save itself.
+fn conditional(operation: &mut Operation) {
+    let parameter = ParameterBuilder::new()
+        .name("if-none-match")
+        .parameter_in(ParameterIn::Header)
+        .description(Some(
+            "The `ETag` of what the client has: if it is the same still, it is not sent again.",
+        ))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build();
+    operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
+    let response = ResponseBuilder::new().description("the client has it already").build();
+    operation.responses.responses.insert("304".to_owned(), RefOr::T(response));
 }
 
 /// The permission, and the roles that have it.

@@ -139,6 +139,24 @@ async fn versions_follow_each_other_and_never_change() {
         (&json!(4), &json!(2), &json!(false))
     );
 
+    // What somebody has already is not sent again, in the form that they have it in.
+    for (path, tag, status) in [
+        (location.clone(), "\"1\"", 304),
+        (location.clone(), "\"2\", W/\"1\"", 304),
+        (location.clone(), "\"2\"", 200),
+        (format!("{location}?format=csv"), "\"1\"", 200),
+        (format!("{location}?format=csv"), "\"1-csv-en\"", 304),
+        (format!("{path}/versions/9"), "*", 404),
+    ] {
+        let request = service.client.get(format!("{}{path}", service.url)).header("if-none-match", tag);
+        let response = sent(request).await;
+        assert_eq!(response.status(), status, "{path} {tag}");
+        if status == 304 {
+            assert!(response.headers().contains_key("etag") && response.headers().contains_key("vary"));
+            assert!(!response.headers().contains_key("content-type"));
+            assert_eq!(response.text().await.expect("text"), "");
+        }
+    }
     let shown = service.request(Method::GET, &location).await;
     assert_eq!(shown.headers()["etag"], "\"1\"");
     assert_eq!(shown.text().await.expect("text"), saved);
