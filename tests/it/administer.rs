@@ -203,6 +203,7 @@ async fn lists_are_fetched_on_demand() {
         (&[], r#"{"sauce":"a"}"#, "unknown field"),
         (&[], "[", "send {"),
         (&[("idempotency-key", "")], "", "Idempotency-Key"),
+        (&[("idempotency-key", "a b")], "", "Idempotency-Key"),
         (&[("idempotency-key", long.as_str())], "", "Idempotency-Key"),
     ] {
         let refused = refused(start(headers, body).await).await;
