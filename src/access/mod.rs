@@ -12,7 +12,7 @@ mod secret;
 mod tenant;
 
 pub use authority::{AccessError, Authority, JwtSettings, MAX_LIFETIME};
-pub use keys::{ApiKey, KeysError, NewApiKey, key_create, key_list, key_revoke};
+pub use keys::{ApiKey, KeysError, NewApiKey, key_create, key_list, key_revoke, person_behind};
 pub use principal::{InvalidPrincipal, Permission, Principal, Role};
 pub use secret::{SecretError, TokenSecret};
 pub use tenant::tenant_transaction;

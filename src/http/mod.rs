@@ -20,6 +20,7 @@ mod problem;
 mod proposals;
 mod refreshes;
 mod saved;
+mod scopes;
 mod sessions;
 mod webhooks;
 
@@ -228,10 +229,15 @@ pub fn router(state: Http) -> Router {
             let path = paths.paths.keys().next().expect("the macro names one");
             let methods = match needs {
                 Needs::Nothing => methods,
-                Needs::A(permission) => methods.route_layer(from_fn_with_state(
-                    (state.authority.clone(), state.limits.clone(), permission),
-                    access::guard,
-                )),
+                Needs::A(permission) => {
+                    let guard = access::Guard {
+                        authority: state.authority.clone(),
+                        limits: state.limits.clone(),
+                        permission,
+                        scope: scopes::scope_of(path, permission).into(),
+                    };
+                    methods.route_layer(from_fn_with_state(guard, access::guard))
+                }
             };
             router.route(path, methods)
         })
