@@ -237,7 +237,11 @@ pub(super) fn tenant_checked(tenant: &str) -> Result<&str, InvalidPrincipal> {
     Ok(tenant)
 }
 
-fn subject_checked(subject: &str) -> Result<&str, InvalidPrincipal> {
+/// A well-formed name of a subject.
+///
+/// # Errors
+/// It is empty, too long, or holds control characters.
+pub(super) fn subject_checked(subject: &str) -> Result<&str, InvalidPrincipal> {
     if subject.is_empty() || subject.len() > MAX_SUBJECT_BYTES || subject.chars().any(char::is_control) {
         return Err(InvalidPrincipal(format!(
             "the subject needs 1 to {MAX_SUBJECT_BYTES} bytes without control characters"

@@ -50,6 +50,20 @@ pub(super) async fn guard(
     response
 }
 
+/// Lets a request pass that shows a password or a token in its body, if not too many came from its address.
+pub(super) async fn throttle(State(limits): State<RateLimits>, request: Request, next: Next) -> Response {
+    let headers = match limits.credentials_from(peer(&request)) {
+        Ok(headers) => headers,
+        Err(problem) => return problem.into_response(),
+    };
+    let mut response = next.run(request).await;
+    for (name, value) in &headers {
+        // Those of the account come first.
+        response.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
+    response
+}
+
 fn peer(request: &Request) -> Option<IpAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
 }
@@ -109,7 +123,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
-fn unauthenticated(detail: impl Into<String>, challenge: &'static str) -> Problem {
+pub(super) fn unauthenticated(detail: impl Into<String>, challenge: &'static str) -> Problem {
     Problem::new(ProblemType::Unauthenticated, detail)
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }

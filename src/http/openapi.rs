@@ -67,8 +67,7 @@ pub(super) fn document(routes: Vec<(Needs, UtoipaMethodRouter<Http>)>) -> OpenAp
 }
 
 fn bearer() -> SecurityScheme {
-    let described =
-        "A JWT, or an API key. `mercuriale token issue` makes tokens; `POST /v1/api-keys` makes keys.";
+    let described = "A JWT, or an API key. `POST /v1/token` and `mercuriale token issue` make tokens; `POST /v1/api-keys` makes keys.";
     SecurityScheme::Http(
         HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(described)).build(),
     )
@@ -95,7 +94,7 @@ fn complete(operation: &mut Operation, path: &str, needs: Needs) {
     operation.operation_id = Some(format!("{}_{handler}", tag.replace('-', "_")));
     operation.tags = Some(vec![tag_of(path).to_owned()]);
     match needs {
-        Needs::Nothing => operation.security = Some(Vec::new()),
+        Needs::Nothing | Needs::Credentials => operation.security = Some(Vec::new()),
         Needs::A(permission) => {
             operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, [])]);
             operation.extensions = Some(extensions(path, permission));
@@ -168,6 +167,9 @@ fn problems(operation: &Operation, needs: Needs) -> Vec<ProblemType> {
     }
     if places.contains(&&ParameterIn::Path) {
         problems.push(ProblemType::NotFound);
+    }
+    if matches!(needs, Needs::Credentials) {
+        problems.push(ProblemType::TooManyRequests);
     }
     if let Needs::A(_) = needs {
         // Forbidden to the role, or to a key of other scopes.

@@ -81,7 +81,7 @@ mod tests {
             assert_eq!(scope_of(path, permission), scope);
             assert!(SCOPES.contains_key(scope), "{scope}");
         }
-        for open in ["healthz:read", "service:write"] {
+        for open in ["token:read", "token:write", "password:write", "service:write"] {
             assert!(!SCOPES.contains_key(open), "{open}");
         }
     }

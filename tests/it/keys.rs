@@ -187,7 +187,7 @@ async fn a_key_with_scopes_does_what_they_say_and_no_more() {
     let maker = ada.key(&service, &json!({"name": "m", "role": "admin", "scopes": scopes})).await;
     for wider in [
         json!({"name": "w", "role": "viewer"}),
-        json!({"name": "w", "role": "admin", "scopes": ["prices:read", "refreshes:write"]}),
+        json!({"name": "w", "role": "admin", "scopes": ["users:write"]}),
     ] {
         let refused = maker.refused(Method::POST, KEYS, Some(&wider)).await;
         assert_eq!((refused.status, refused.kind()), (403, "forbidden"), "{wider}");
@@ -223,7 +223,7 @@ async fn the_description_says_which_scope_each_route_needs() {
     let all = Person::new(&service, TENANT, "ada", Role::Admin)
         .key(&service, &json!({"name": "all", "role": "admin", "scopes": scopes}))
         .await;
-    for path in ["/v1/prices", KEYS, "/metrics"] {
+    for path in ["/v1/prices", "/v1/users", KEYS, "/metrics"] {
         assert_eq!(all.send(Method::GET, path, None).await.status(), 200, "{path}");
     }
 }
