@@ -33,8 +33,12 @@ pub struct ApiKey {
     /// How the key begins.
     pub prefix: String,
     pub role: String,
+    /// What it is narrowed to; `None`: all that the role may.
+    pub scopes: Option<Vec<String>>,
     pub created_at: DateTime<Utc>,
     pub created_by: String,
+    /// The person whom it acts for: who made it, or made the key that did.
+    pub owner: String,
     pub expires_at: Option<DateTime<Utc>>,
     pub revoked_at: Option<DateTime<Utc>>,
     /// To the minute.
@@ -47,6 +51,9 @@ pub enum KeysError {
     /// What was asked for cannot be.
     #[error("{0}")]
     Invalid(String),
+    /// It would be more than the key that makes it.
+    #[error("a key with scopes makes only keys with some of them: {0}")]
+    Beyond(String),
     /// The tenant has as many as it may.
     #[error("the tenant has {MAX_KEYS} keys; revoke one that is not used")]
     TooMany,
@@ -62,6 +69,8 @@ pub struct NewApiKey {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// What it is narrowed to within the role, of the scopes that there are; `None`: nothing.
+    pub scopes: Option<Vec<String>>,
     /// When it ends, if it does.
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -84,6 +93,11 @@ pub async fn key_create(
     if new.expires_at.is_some_and(|at| at <= Utc::now()) {
         return Err(KeysError::Invalid("expires_at: the time is past; give a later one or none".to_owned()));
     }
+    if let Some(own) = by.scopes()
+        && !new.scopes.as_ref().is_some_and(|wanted| wanted.iter().all(|scope| own.contains(scope)))
+    {
+        return Err(KeysError::Beyond(own.join(", ")));
+    }
     let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; KEY_BYTES]>()));
     let mut transaction = tenant_transaction(pool, &by.tenant).await?;
     let kept: Option<ApiKey> = sqlx::query_as(include_str!("sql/key_create.sql"))
@@ -93,7 +107,9 @@ pub async fn key_create(
         .bind(&key[..KEY_PREFIX.len() + SHOWN_CHARACTERS])
         .bind(hash(&key))
         .bind(new.role.name())
+        .bind(&new.scopes)
         .bind(by.actor())
+        .bind(by.person())
         .bind(new.expires_at)
         .bind(MAX_KEYS)
         .fetch_optional(&mut *transaction)
@@ -137,6 +153,8 @@ struct Found {
     key_id: Uuid,
     tenant: String,
     role: String,
+    scopes: Option<Vec<String>>,
+    owner: String,
     expires_at: Option<DateTime<Utc>>,
     is_to_note: bool,
 }
@@ -155,7 +173,26 @@ pub(super) async fn key_verify(pool: &PgPool, key: &str) -> Result<Option<Princi
     let inconsistent = |error| sqlx::Error::Decode(Box::new(error));
     let role = found.role.parse().map_err(inconsistent)?;
     let tenant = tenant_checked(&found.tenant).map_err(inconsistent)?;
-    Ok(Some(Principal::of_key(tenant, found.key_id, role, found.expires_at)))
+    let principal = Principal::of_key(tenant, found.key_id, role, &found.owner, found.scopes);
+    Ok(Some(principal.until(found.expires_at)))
+}
+
+/// The person behind an actor of events of a tenant: the owner of a key, else the actor itself.
+///
+/// # Errors
+/// The database failed.
+pub async fn person_behind(pool: &PgPool, tenant: &str, actor: &str) -> Result<String, sqlx::Error> {
+    let Some(key_id) = actor.strip_prefix("key:").and_then(|id| id.parse::<Uuid>().ok()) else {
+        return Ok(actor.to_owned());
+    };
+    let mut transaction = tenant_transaction(pool, tenant).await?;
+    let owner: Option<String> = sqlx::query_scalar(include_str!("sql/key_owner.sql"))
+        .bind(tenant)
+        .bind(key_id)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    transaction.rollback().await?;
+    Ok(owner.unwrap_or_else(|| actor.to_owned()))
 }
 
 /// The key has as many random bits as the hash: a slow hash or a salt would add nothing, and what is compared by the index

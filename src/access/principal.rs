@@ -102,12 +102,17 @@ impl FromStr for Role {
 pub struct InvalidPrincipal(String);
 
 /// What a principal is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     /// The bearer of a token, mostly a person.
     User,
     /// A program with an API key.
-    Key,
+    Key {
+        /// The actor of the person whom it acts for.
+        owner: Arc<str>,
+        /// What it is narrowed to; `None`: all that its role may.
+        scopes: Option<Arc<[String]>>,
+    },
 }
 
 /// Who asks, for which tenant.
@@ -144,15 +149,38 @@ impl Principal {
         Self { expires_at, ..self }
     }
 
-    /// The holder of an API key; its subject is the key's id.
-    pub(super) fn of_key(tenant: &str, key_id: Uuid, role: Role, expires_at: Option<DateTime<Utc>>) -> Self {
-        Self { tenant: tenant.into(), subject: key_id.to_string().into(), role, expires_at, kind: Kind::Key }
+    /// The holder of an API key that acts for a person; its subject is the key's id.
+    pub(super) fn of_key(
+        tenant: &str,
+        key_id: Uuid,
+        role: Role,
+        owner: &str,
+        scopes: Option<Vec<String>>,
+    ) -> Self {
+        let kind = Kind::Key { owner: owner.into(), scopes: scopes.map(Into::into) };
+        Self { tenant: tenant.into(), subject: key_id.to_string().into(), role, expires_at: None, kind }
     }
 
     fn kind(&self) -> &'static str {
         match self.kind {
             Kind::User => "user",
-            Kind::Key => "key",
+            Kind::Key { .. } => "key",
+        }
+    }
+
+    /// The actor of the person who is behind it: its own, or that of the owner of its key.
+    pub fn person(&self) -> String {
+        match &self.kind {
+            Kind::User => self.actor(),
+            Kind::Key { owner, .. } => owner.to_string(),
+        }
+    }
+
+    /// What it is narrowed to within its role; `None`: nothing.
+    pub fn scopes(&self) -> Option<&[String]> {
+        match &self.kind {
+            Kind::User => None,
+            Kind::Key { scopes, .. } => scopes.as_deref(),
         }
     }
 
@@ -181,6 +209,13 @@ impl Principal {
     pub fn shared_actor(&self) -> String {
         format!("{}:{}/{}", self.kind(), self.tenant, self.subject)
     }
+
+    /// What an actor of [`Self::shared_origin`] is within the tenant of this one; `None`: not of this tenant.
+    pub fn of_shared_actor(&self, actor: &str) -> Option<String> {
+        let (kind, named) = actor.split_once(':')?;
+        let subject = named.strip_prefix(&*self.tenant)?.strip_prefix('/')?;
+        Some(format!("{kind}:{subject}"))
+    }
 }
 
 /// A well-formed name of a tenant.
@@ -202,7 +237,11 @@ pub(super) fn tenant_checked(tenant: &str) -> Result<&str, InvalidPrincipal> {
     Ok(tenant)
 }
 
-fn subject_checked(subject: &str) -> Result<&str, InvalidPrincipal> {
+/// A well-formed name of a subject.
+///
+/// # Errors
+/// It is empty, too long, or holds control characters.
+pub(super) fn subject_checked(subject: &str) -> Result<&str, InvalidPrincipal> {
     if subject.is_empty() || subject.len() > MAX_SUBJECT_BYTES || subject.chars().any(char::is_control) {
         return Err(InvalidPrincipal(format!(
             "the subject needs 1 to {MAX_SUBJECT_BYTES} bytes without control characters"
@@ -252,5 +291,14 @@ mod tests {
             (&*ada.shared_origin(id).actor, &*ada.shared_origin(id).tenant),
             ("user:acme/ada", "shared")
         );
+        for (actor, within) in [
+            ("user:acme/ada", Some("user:ada")),
+            ("user:acme/a/b", Some("user:a/b")),
+            ("user:acme2/ada", None),
+            ("user:other/ada", None),
+            ("scheduler", None),
+        ] {
+            assert_eq!(ada.of_shared_actor(actor).as_deref(), within, "{actor}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The guard before each route, and who asks, for its handler.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -12,17 +13,25 @@ use super::limit::RateLimits;
 use super::problem::{Problem, ProblemType};
 use crate::access::{AccessError, Authority, Permission, Principal, Role};
 
-/// Lets a request pass if its token is good and its role has the permission.
+/// What a route is guarded with.
+#[derive(Debug, Clone)]
+pub(super) struct Guard {
+    pub(super) authority: Authority,
+    pub(super) limits: RateLimits,
+    pub(super) permission: Permission,
+    pub(super) scope: Arc<str>,
+}
+
+/// Lets a request pass if its token is good, its role has the permission, and its key the scope.
 pub(super) async fn guard(
-    State((authority, limits, permission)): State<(Authority, RateLimits, Permission)>,
+    State(Guard { authority, limits, permission, scope }): State<Guard>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let principal = match known(&authority, request.headers()).await {
         Ok(principal) => principal,
         Err(problem) if problem.is(ProblemType::Unauthenticated) => {
-            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-            return limits.bad_token_from(peer).err().unwrap_or(problem).into_response();
+            return limits.bad_token_from(peer(&request)).err().unwrap_or(problem).into_response();
         }
         Err(problem) => return problem.into_response(),
     };
@@ -30,7 +39,7 @@ pub(super) async fn guard(
         Ok(headers) => headers,
         Err(problem) => return problem.into_response(),
     };
-    let mut response = match admitted(&principal, permission) {
+    let mut response = match admitted(&principal, permission, &scope) {
         Ok(()) => {
             request.extensions_mut().insert(principal);
             next.run(request).await
@@ -39,6 +48,24 @@ pub(super) async fn guard(
     };
     response.headers_mut().extend(headers);
     response
+}
+
+/// Lets a request pass that shows a password or a token in its body, if not too many came from its address.
+pub(super) async fn throttle(State(limits): State<RateLimits>, request: Request, next: Next) -> Response {
+    let headers = match limits.credentials_from(peer(&request)) {
+        Ok(headers) => headers,
+        Err(problem) => return problem.into_response(),
+    };
+    let mut response = next.run(request).await;
+    for (name, value) in &headers {
+        // Those of the account come first.
+        response.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
+    response
+}
+
+fn peer(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
 }
 
 async fn known(authority: &Authority, headers: &HeaderMap) -> Result<Principal, Problem> {
@@ -56,9 +83,21 @@ async fn known(authority: &Authority, headers: &HeaderMap) -> Result<Principal, 
     })
 }
 
-fn admitted(principal: &Principal, permission: Permission) -> Result<(), Problem> {
+fn admitted(principal: &Principal, permission: Permission, scope: &str) -> Result<(), Problem> {
     if principal.role.may(permission) {
-        return Ok(());
+        let Some(scopes) = principal.scopes() else { return Ok(()) };
+        if scopes.iter().any(|own| own == scope) {
+            return Ok(());
+        }
+        let detail = format!("this needs the scope {scope}; the key's are {}", scopes.join(", "));
+        // A scope is made of the path of a route, so it can be in a header.
+        let challenge =
+            format!(r#"Bearer realm="mercuriale", error="insufficient_scope", scope="{scope}""#).try_into();
+        let problem = Problem::new(ProblemType::Forbidden, detail);
+        return Err(match challenge {
+            Ok(challenge) => problem.with_header(header::WWW_AUTHENTICATE, challenge),
+            Err(_) => problem,
+        });
     }
     let able: Vec<&str> = Role::ALL.into_iter().filter(|role| role.may(permission)).map(Role::name).collect();
     let detail = format!("this needs the role {}; the token's is {}", able.join(" or "), principal.role);
@@ -84,7 +123,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
-fn unauthenticated(detail: impl Into<String>, challenge: &'static str) -> Problem {
+pub(super) fn unauthenticated(detail: impl Into<String>, challenge: &'static str) -> Problem {
     Problem::new(ProblemType::Unauthenticated, detail)
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }

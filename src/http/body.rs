@@ -21,8 +21,20 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The longest key.
 const MAX_KEY_BYTES: usize = 255;
 
+/// The largest body with credentials: the longest texts fit, also where each character is escaped.
+const MAX_CREDENTIALS_BYTES: usize = 8 << 10;
+
 /// The whole body of a request that says that it is JSON, or says nothing.
 pub(super) async fn read_json(request: Request) -> Result<Vec<u8>, Problem> {
+    read_up_to(request, MAX_BODY_BYTES, "split the estimate").await
+}
+
+/// The same of a request that anybody may send, in which little is to be said.
+pub(super) async fn read_credentials(request: Request) -> Result<Vec<u8>, Problem> {
+    read_up_to(request, MAX_CREDENTIALS_BYTES, "send what is asked for, and nothing else").await
+}
+
+async fn read_up_to(request: Request, limit: usize, remedy: &str) -> Result<Vec<u8>, Problem> {
     let (parts, body) = request.into_parts();
     if let Some(media_type) = other_media_type(&parts.headers) {
         discard(&parts.headers, body, 0).await;
@@ -30,10 +42,10 @@ pub(super) async fn read_json(request: Request) -> Result<Vec<u8>, Problem> {
         return Err(Problem::new(ProblemType::UnsupportedMediaType, detail));
     }
     let too_large = || {
-        let detail = format!("the body is larger than {MAX_BODY_BYTES} bytes; split the estimate");
+        let detail = format!("the body is larger than {limit} bytes; {remedy}");
         Problem::new(ProblemType::BodyTooLarge, detail)
     };
-    if announced_bytes(&parts.headers).is_some_and(|bytes| bytes > MAX_BODY_BYTES) {
+    if announced_bytes(&parts.headers).is_some_and(|bytes| bytes > limit) {
         discard(&parts.headers, body, 0).await;
         return Err(too_large());
     }
@@ -44,7 +56,7 @@ pub(super) async fn read_json(request: Request) -> Result<Vec<u8>, Problem> {
             let detail = "the body could not be read to its end; send it again";
             return Err(Problem::new(ProblemType::InvalidRequest, detail));
         };
-        if read.len() + chunk.len() > MAX_BODY_BYTES {
+        if read.len() + chunk.len() > limit {
             discard(&parts.headers, Body::from_stream(stream), read.len()).await;
             return Err(too_large());
         }

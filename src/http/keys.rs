@@ -10,6 +10,7 @@ use super::Http;
 use super::body::read_json;
 use super::page::not_found;
 use super::problem::{Problem, ProblemType};
+use super::scopes::scopes_checked;
 use crate::access::{ApiKey, KeysError, NewApiKey, Principal, Role, key_create, key_list, key_revoke};
 use crate::pricing::Page;
 
@@ -22,6 +23,11 @@ struct New {
     #[schema(min_length = 1, max_length = 100)]
     name: String,
     role: Role,
+    /// What it is narrowed to within the role, such as `prices:read`: `x-scope` of a route is what it needs. To write does not
+    /// include to read. `null`: all that the role may.
+    #[serde(default)]
+    #[schema(min_items = 1)]
+    scopes: Option<Vec<String>>,
     /// In the future; `null`: never.
     #[serde(default)]
     expires_at: Option<DateTime<Utc>>,
@@ -39,11 +45,13 @@ struct Created {
 
 /// Makes an API key.
 ///
-/// The answer is the only place that ever shows the key.
+/// The answer is the only place that ever shows the key. A key with scopes can only make keys with some of them.
 #[utoipa::path(
     post,
     path = "/v1/api-keys",
-    request_body(content = New, example = json!({"name": "nightly", "role": "viewer", "expires_at": null})),
+    request_body(content = New, example = json!({
+        "name": "nightly", "role": "viewer", "scopes": ["prices:read", "estimates:read"], "expires_at": null,
+    })),
     responses(
         (status = 201, body = Created, headers(("location" = String, description = "of the key"))),
         (status = 409, description = "the tenant has as many keys as it may"),
@@ -55,13 +63,18 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = read_json(request).await?;
-    let New { name, role, expires_at } = serde_json::from_slice(&body).map_err(|error| {
-        let detail = format!("{error}; send {{\"name\":NAME,\"role\":ROLE,\"expires_at\":TIME or null}}");
+    let New { name, role, scopes, expires_at } = serde_json::from_slice(&body).map_err(|error| {
+        let detail = format!(
+            "{error}; send {{\"name\":NAME,\"role\":ROLE,\"scopes\":[SCOPE,...] or null,\"expires_at\":TIME or null}}"
+        );
         Problem::new(ProblemType::InvalidRequest, detail)
     })?;
-    let new = NewApiKey { name, role, expires_at };
+    let scopes = scopes.map(|scopes| scopes_checked(scopes, role)).transpose();
+    let scopes = scopes.map_err(|detail| Problem::new(ProblemType::InvalidRequest, detail))?;
+    let new = NewApiKey { name, role, scopes, expires_at };
     let (shown, key) = key_create(&http.pool, &principal, &new).await.map_err(|error| match error {
         KeysError::Invalid(detail) => Problem::new(ProblemType::InvalidRequest, detail),
+        KeysError::Beyond(_) => Problem::new(ProblemType::Forbidden, error.to_string()),
         KeysError::TooMany => Problem::new(ProblemType::Conflict, error.to_string()),
         KeysError::Database(error) => error.into(),
     })?;

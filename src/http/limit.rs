@@ -1,7 +1,9 @@
 //! How many requests a client may send (`RateLimit` headers of draft-ietf-httpapi-ratelimit-headers).
 //!
 //! A principal has its own count, wherever it comes from. Bad tokens are counted by address, and only they: behind a gateway,
-//! those with good ones share the address. Tokens cannot be guessed, so it is work that is limited there, not luck.
+//! those with good ones share the address. Tokens cannot be guessed, so it is work that is limited there, not luck. Passwords
+//! can: where they are shown, all requests are counted by address, and each try by the account that it is for, wherever it comes
+//! from.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -16,14 +18,18 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::problem::{Problem, ProblemType};
-use crate::access::Principal;
+use crate::access::{Account, Principal};
 
 /// What bad tokens are limited to, as a part of what principals may send.
 const PART_OF_BAD_TOKENS: u32 = 10;
+/// The same for requests with passwords and refresh tokens, by address.
+const PART_OF_CREDENTIALS: u32 = 10;
+/// The same for passwords, by account.
+const PART_OF_PASSWORDS: u32 = 100;
 /// Clients are forgotten every so many requests, if they have sent nothing that still counts.
 const REQUESTS_PER_CLEANING: u32 = 1_000;
-/// Addresses that are counted each for itself; beyond, the others share one count.
-const MAX_ADDRESSES: usize = 50_000;
+/// Addresses or accounts that are counted each for itself; beyond, the others share one count.
+const MAX_COUNTED: usize = 50_000;
 
 pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -38,6 +44,8 @@ pub struct RateLimits(Option<Arc<Inner>>);
 struct Inner {
     principals: Limit<String>,
     bad_tokens: Limit<IpAddr>,
+    credentials: Limit<IpAddr>,
+    passwords: Limit<String>,
 }
 
 #[derive(Debug)]
@@ -59,12 +67,17 @@ impl RateLimits {
     pub fn new(per_minute: u32, burst: u32) -> Self {
         let Some(per_minute) = NonZeroU32::new(per_minute) else { return Self::off() };
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
-        let part = |whole: NonZeroU32| {
-            NonZeroU32::new(whole.get().div_ceil(PART_OF_BAD_TOKENS)).unwrap_or(NonZeroU32::MIN)
+        let part = |whole: NonZeroU32, part: u32| {
+            NonZeroU32::new(whole.get().div_ceil(part)).unwrap_or(NonZeroU32::MIN)
         };
+        let parts = |of: u32| (part(per_minute, of), part(burst, of));
+        let (bad_tokens, credentials) = (parts(PART_OF_BAD_TOKENS), parts(PART_OF_CREDENTIALS));
+        let passwords = parts(PART_OF_PASSWORDS);
         Self(Some(Arc::new(Inner {
             principals: Limit::new("client", per_minute, burst),
-            bad_tokens: Limit::new("bad-tokens", part(per_minute), part(burst)),
+            bad_tokens: Limit::new("bad-tokens", bad_tokens.0, bad_tokens.1),
+            credentials: Limit::new("credentials", credentials.0, credentials.1),
+            passwords: Limit::new("passwords", passwords.0, passwords.1),
         })))
     }
 
@@ -77,11 +90,31 @@ impl RateLimits {
     /// Counts a bad token from an address; an error once there were too many.
     pub(super) fn bad_token_from(&self, address: Option<IpAddr>) -> Result<(), Problem> {
         let Some(inner) = &self.0 else { return Ok(()) };
+        inner.bad_tokens.count_from(address).map(|_| ())
+    }
+
+    /// Counts a request with credentials from an address; the headers of its answer, or the answer that there is none.
+    pub(super) fn credentials_from(&self, address: Option<IpAddr>) -> Result<HeaderMap, Problem> {
+        let Some(inner) = &self.0 else { return Ok(HeaderMap::new()) };
+        inner.credentials.count_from(address)
+    }
+
+    /// Counts a password that is tried for an account, right or wrong; an error once there were too many.
+    pub(super) fn password_for(&self, account: &Account) -> Result<(), Problem> {
+        let Some(inner) = &self.0 else { return Ok(()) };
+        let is_full = inner.passwords.counts.len() >= MAX_COUNTED;
+        let account = if is_full { String::new() } else { account.to_string() };
+        inner.passwords.count(&account).map(|_| ())
+    }
+}
+
+impl Limit<IpAddr> {
+    fn count_from(&self, address: Option<IpAddr>) -> Result<HeaderMap, Problem> {
         let mut address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), network);
-        if inner.bad_tokens.counts.len() >= MAX_ADDRESSES {
+        if self.counts.len() >= MAX_COUNTED {
             address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         }
-        inner.bad_tokens.count(&address).map(|_| ())
+        self.count(&address)
     }
 }
 

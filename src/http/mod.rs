@@ -12,6 +12,7 @@ mod events;
 mod health;
 mod keys;
 mod limit;
+mod logins;
 mod openapi;
 mod page;
 mod policy;
@@ -20,7 +21,9 @@ mod problem;
 mod proposals;
 mod refreshes;
 mod saved;
+mod scopes;
 mod sessions;
+mod users;
 mod webhooks;
 
 pub use limit::RateLimits;
@@ -93,6 +96,8 @@ pub struct Http {
 enum Needs {
     /// Everybody, without a token.
     Nothing,
+    /// Everybody who shows a password or another token in the body, but not too often.
+    Credentials,
     /// Principals with this permission.
     A(Permission),
 }
@@ -136,6 +141,12 @@ fn routes() -> Vec<(Needs, UtoipaMethodRouter<Http>)> {
         (admin, routes!(policy::set)),
         (admin, routes!(keys::list, keys::create)),
         (admin, routes!(keys::revoke)),
+        (admin, routes!(users::list, users::create)),
+        (admin, routes!(users::change)),
+        (admin, routes!(users::reset)),
+        (Needs::Credentials, routes!(logins::set_password)),
+        (Needs::Credentials, routes!(logins::issue)),
+        (Needs::Credentials, routes!(logins::revoke)),
         (work, routes!(webhooks::list, webhooks::create)),
         (work, routes!(webhooks::show, webhooks::delete)),
         (work, routes!(webhooks::enable)),
@@ -228,10 +239,18 @@ pub fn router(state: Http) -> Router {
             let path = paths.paths.keys().next().expect("the macro names one");
             let methods = match needs {
                 Needs::Nothing => methods,
-                Needs::A(permission) => methods.route_layer(from_fn_with_state(
-                    (state.authority.clone(), state.limits.clone(), permission),
-                    access::guard,
-                )),
+                Needs::Credentials => {
+                    methods.route_layer(from_fn_with_state(state.limits.clone(), access::throttle))
+                }
+                Needs::A(permission) => {
+                    let guard = access::Guard {
+                        authority: state.authority.clone(),
+                        limits: state.limits.clone(),
+                        permission,
+                        scope: scopes::scope_of(path, permission).into(),
+                    };
+                    methods.route_layer(from_fn_with_state(guard, access::guard))
+                }
             };
             router.route(path, methods)
         })

@@ -18,6 +18,7 @@ use utoipa::openapi::{
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use super::problem::{CONTENT_TYPE, Problem, ProblemType};
+use super::scopes::{scope_of, tag_of};
 use super::{Http, Needs};
 use crate::access::{Permission, Role};
 
@@ -66,8 +67,7 @@ pub(super) fn document(routes: Vec<(Needs, UtoipaMethodRouter<Http>)>) -> OpenAp
 }
 
 fn bearer() -> SecurityScheme {
-    let described =
-        "A JWT, or an API key. `mercuriale token issue` makes tokens; `POST /v1/api-keys` makes keys.";
+    let described = "A JWT, or an API key. `POST /v1/token` and `mercuriale token issue` make tokens; `POST /v1/api-keys` makes keys.";
     SecurityScheme::Http(
         HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(described)).build(),
     )
@@ -92,12 +92,12 @@ fn complete(operation: &mut Operation, path: &str, needs: Needs) {
         path.trim_start_matches("/v1/").trim_start_matches('/').split(['/', '.']).next().unwrap_or_default();
     let handler = operation.operation_id.take().unwrap_or_default();
     operation.operation_id = Some(format!("{}_{handler}", tag.replace('-', "_")));
-    operation.tags = Some(vec![if path.starts_with("/v1/") { tag } else { "service" }.to_owned()]);
+    operation.tags = Some(vec![tag_of(path).to_owned()]);
     match needs {
-        Needs::Nothing => operation.security = Some(Vec::new()),
+        Needs::Nothing | Needs::Credentials => operation.security = Some(Vec::new()),
         Needs::A(permission) => {
             operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, [])]);
-            operation.extensions = Some(extensions(permission));
+            operation.extensions = Some(extensions(path, permission));
         }
     }
     for (status, response) in &mut operation.responses.responses {
@@ -138,13 +138,17 @@ fn conditional(operation: &mut Operation) {
     operation.responses.responses.insert("304".to_owned(), RefOr::T(response));
 }
 
-/// The permission, and the roles that have it.
-fn extensions(permission: Permission) -> Extensions {
+/// The permission, the roles that have it, and the scope that a key with scopes needs.
+fn extensions(path: &str, permission: Permission) -> Extensions {
     let roles: Vec<&str> =
         Role::ALL.into_iter().filter(|role| role.may(permission)).map(Role::name).collect();
-    [("x-permission".to_owned(), json!(permission.name())), ("x-roles".to_owned(), json!(roles))]
-        .into_iter()
-        .collect()
+    [
+        ("x-permission".to_owned(), json!(permission.name())),
+        ("x-roles".to_owned(), json!(roles)),
+        ("x-scope".to_owned(), json!(scope_of(path, permission))),
+    ]
+    .into_iter()
+    .collect()
 }
 
 /// What the guard, the extractors and the layers may answer in place of the handler.
@@ -164,11 +168,12 @@ fn problems(operation: &Operation, needs: Needs) -> Vec<ProblemType> {
     if places.contains(&&ParameterIn::Path) {
         problems.push(ProblemType::NotFound);
     }
-    if let Needs::A(permission) = needs {
-        problems.extend([ProblemType::Unauthenticated, ProblemType::TooManyRequests]);
-        if Role::ALL.into_iter().any(|role| !role.may(permission)) {
-            problems.push(ProblemType::Forbidden);
-        }
+    if matches!(needs, Needs::Credentials) {
+        problems.push(ProblemType::TooManyRequests);
+    }
+    if let Needs::A(_) = needs {
+        // Forbidden to the role, or to a key of other scopes.
+        problems.extend([ProblemType::Unauthenticated, ProblemType::Forbidden, ProblemType::TooManyRequests]);
     }
     problems
 }

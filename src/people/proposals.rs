@@ -12,7 +12,7 @@ use super::input::{Checks, MAX_EVIDENCE, MAX_EVIDENCE_CHARS, MAX_JUSTIFICATION_C
 use super::overrides::override_of;
 use super::sessions::session_to_use;
 use super::{ATTEMPTS, Moved, PeopleError};
-use crate::access::{Permission, Principal, tenant_transaction};
+use crate::access::{Permission, Principal, person_behind, tenant_transaction};
 use crate::domain::event::{
     NewEvent, PRICE_CHANGED, PRICE_RELISTED, PROPOSAL_APPROVED, PROPOSAL_REJECTED, PROPOSAL_SUBMITTED,
     PriceMoved, ProposalDecided, ProposalSubmitted, SHARED_TENANT, price_stream, proposal_stream,
@@ -356,8 +356,9 @@ async fn decide(
             let by = row.decided_by.as_deref().unwrap_or("somebody");
             return Err(PeopleError::Conflict(format!("the proposal was {} by {by} before", row.state)));
         }
-        if *row.submitted_by == *by {
-            let text = "the author of a proposal cannot decide on it; ask another administrator";
+        if is_author(pool, caller, &row).await? {
+            let text = "the author of a proposal cannot decide on it, nor can a key that acts for the author, or acts for \
+                        the same person; ask another administrator";
             return Err(PeopleError::Forbidden(text.to_owned()));
         }
         let mut events = Vec::new();
@@ -408,6 +409,18 @@ async fn decide(
         }
     }
     Err(PeopleError::crowded())
+}
+
+/// Whether a proposal was submitted by the person who is behind the caller, or by a key of that person.
+async fn is_author(pool: &PgPool, caller: &Principal, row: &ProposalRow) -> Result<bool, sqlx::Error> {
+    let author = if row.shared {
+        // Of somebody in another tenant, or of a source that nobody asked.
+        let Some(author) = caller.of_shared_actor(&row.submitted_by) else { return Ok(false) };
+        author
+    } else {
+        row.submitted_by.clone()
+    };
+    Ok(person_behind(pool, &caller.tenant, &author).await? == caller.person())
 }
 
 /// The event that makes a proposal's amount the official price, decided on the version of the price that was looked at.

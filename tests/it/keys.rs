@@ -5,8 +5,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Executor as _, PgConnection};
 
+use crate::people::{self, Person, detail};
 use crate::service::{Refused, Service, refused};
-use crate::support::TENANT;
+use crate::support::{Database, TENANT};
 
 const KEYS: &str = "/v1/api-keys";
 
@@ -47,7 +48,8 @@ async fn a_key_is_shown_once_works_in_its_role_and_can_be_revoked() {
     let (key, id) = (created["key"].as_str().expect("a key"), created["key_id"].as_str().expect("an id"));
     assert_eq!((key.len(), key.starts_with("mrc_")), (47, true), "256 bits in base64url");
     assert!(created["last_used_at"].is_null());
-    assert_eq!(created["created_by"], "user:tester");
+    assert_eq!([&created["created_by"], &created["owner"]], ["user:tester"; 2]);
+    assert!(created["scopes"].is_null());
 
     assert_eq!(status_with(&service, key, "/v1/discount-policy").await, 200);
     assert_eq!(status_with(&service, key, "/metrics").await, 403);
@@ -119,6 +121,9 @@ async fn keys_that_cannot_be_are_refused() {
         (json!({"name": "a", "role": "root"}).to_string(), "role"),
         (json!({"name": "a"}).to_string(), "role"),
         (json!({"name": "a", "role": "viewer", "tenant": "other"}).to_string(), "tenant"),
+        (json!({"name": "a", "role": "viewer", "scopes": []}).to_string(), "at least one"),
+        (json!({"name": "a", "role": "viewer", "scopes": ["prices:sell"]}).to_string(), "prices:read"),
+        (json!({"name": "a", "role": "viewer", "scopes": ["estimates:write"]}).to_string(), "of no use"),
         (json!({"name": "a", "role": "viewer", "expires_at": "2020-01-01T00:00:00Z"}).to_string(), "past"),
         ("[]".to_owned(), "send {"),
     ] {
@@ -135,8 +140,8 @@ async fn keys_that_cannot_be_are_refused() {
         .owner()
         .await
         .execute(
-            "insert into api_keys (key_id, tenant, name, prefix, secret_sha256, role, created_by)
-             select gen_random_uuid(), 'acme', 'n', 'p', sha256(n::text::bytea), 'viewer', 'test'
+            "insert into api_keys (key_id, tenant, name, prefix, secret_sha256, role, created_by, owner)
+             select gen_random_uuid(), 'acme', 'n', 'p', sha256(n::text::bytea), 'viewer', 'test', 'test'
              from generate_series(1, 1000) n",
         )
         .await
@@ -144,6 +149,107 @@ async fn keys_that_cannot_be_are_refused() {
     let full = refusal(json!({"name": "a", "role": "viewer"}).to_string()).await;
     assert_eq!((full.status, full.kind()), (409, "conflict"));
     create(&service, "other", &json!({"name": "a", "role": "viewer"})).await;
+}
+
+#[tokio::test]
+async fn a_key_with_scopes_does_what_they_say_and_no_more() {
+    let service = people::service().await;
+    let ada = Person::new(&service, TENANT, "ada", Role::Admin);
+    let body = json!({"name": "n", "role": "analyst", "scopes": ["estimates:read", "proposals:write"]});
+    let created = create(&service, TENANT, &body).await;
+    assert_eq!(created["scopes"], body["scopes"]);
+    let key = Person::with_token(&service, created["key"].as_str().expect("a key"));
+    // To calculate is to read; to write is not to read.
+    key.unit_price(None).await;
+    key.propose("0.3").await;
+    for (path, scope) in
+        [("/v1/prices", "prices:read"), ("/v1/proposals", "proposals:read"), ("/v1/events", "events:read")]
+    {
+        let response = key.send(Method::GET, path, None).await;
+        let challenge = response.headers()["www-authenticate"].to_str().expect("text").to_owned();
+        assert_eq!(
+            challenge,
+            format!("Bearer realm=\"mercuriale\", error=\"insufficient_scope\", scope=\"{scope}\"")
+        );
+        let refused = refused(response).await;
+        assert_eq!((refused.status, refused.kind()), (403, "forbidden"));
+        assert!(
+            detail(&refused).contains(scope) && detail(&refused).contains("estimates:read, proposals:write")
+        );
+    }
+    // A scope gives nothing that the role has not.
+    let id = ada.propose("0.4").await;
+    let refused = refused(key.decide(&id, "approve", &json!({})).await).await;
+    assert!(refused.status == 403 && detail(&refused).contains("the role admin"), "{refused:?}");
+
+    // A key makes no key that may more than itself.
+    let scopes = json!(["api-keys:write", "prices:read"]);
+    let maker = ada.key(&service, &json!({"name": "m", "role": "admin", "scopes": scopes})).await;
+    for wider in [
+        json!({"name": "w", "role": "viewer"}),
+        json!({"name": "w", "role": "admin", "scopes": ["users:write"]}),
+    ] {
+        let refused = maker.refused(Method::POST, KEYS, Some(&wider)).await;
+        assert_eq!((refused.status, refused.kind()), (403, "forbidden"), "{wider}");
+        assert!(detail(&refused).contains("api-keys:write, prices:read"), "{}", detail(&refused));
+    }
+    let narrower = json!({"name": "w", "role": "viewer", "scopes": ["prices:read"]});
+    let made = maker.ok(Method::POST, KEYS, Some(&narrower), 201).await;
+    assert!(made["created_by"].as_str().is_some_and(|maker| maker.starts_with("key:")), "{made}");
+    assert_eq!(made["owner"], "user:ada");
+}
+
+#[tokio::test]
+async fn the_description_says_which_scope_each_route_needs() {
+    let service = people::service().await;
+    let document = service.get("/openapi.json").await;
+    let mut scopes = std::collections::BTreeSet::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for operation in item.as_object().expect("operations").values() {
+            let tag = operation["tags"][0].as_str().expect("a tag");
+            let verb = match operation["x-permission"].as_str() {
+                Some("read" | "audit") => "read",
+                Some(_) => "write",
+                None => {
+                    assert!(operation.get("x-scope").is_none(), "{path}");
+                    continue;
+                }
+            };
+            assert_eq!(operation["x-scope"], format!("{tag}:{verb}"), "{path}");
+            scopes.insert(format!("{tag}:{verb}"));
+        }
+    }
+    // Each of them can be given, and all of them are as good as none.
+    let all = Person::new(&service, TENANT, "ada", Role::Admin)
+        .key(&service, &json!({"name": "all", "role": "admin", "scopes": scopes}))
+        .await;
+    for path in ["/v1/prices", "/v1/users", KEYS, "/metrics"] {
+        assert_eq!(all.send(Method::GET, path, None).await.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_were_made_before_there_were_owners_get_theirs() {
+    const BEFORE: &str = "alter table api_keys drop column owner, drop column scopes;
+        insert into api_keys (key_id, tenant, name, prefix, secret_sha256, role, created_by) values
+            ('00000000-0000-4000-8000-000000000001', 'acme', 'n', 'p', sha256('1'), 'admin', 'user:ada'),
+            ('00000000-0000-4000-8000-000000000002', 'acme', 'n', 'p', sha256('2'), 'admin',
+             'key:00000000-0000-4000-8000-000000000001'),
+            ('00000000-0000-4000-8000-000000000003', 'acme', 'n', 'p', sha256('3'), 'admin',
+             'key:00000000-0000-4000-8000-000000000002'),
+            ('00000000-0000-4000-8000-000000000004', 'other', 'n', 'p', sha256('4'), 'admin', 'user:bob')";
+    let database = Database::new().await;
+    let mut owner = database.owner().await;
+    sqlx::raw_sql(BEFORE).execute(&mut owner).await.expect("as it was");
+    sqlx::raw_sql(include_str!("../../migrations/0009_api_key_scopes.sql"))
+        .execute(&mut owner)
+        .await
+        .expect("runs");
+    let owners: Vec<String> = sqlx::query_scalar("select owner from api_keys order by key_id")
+        .fetch_all(&mut owner)
+        .await
+        .expect("reads");
+    assert_eq!(owners, ["user:ada", "user:ada", "user:ada", "user:bob"]);
 }
 
 #[tokio::test]
@@ -167,9 +273,11 @@ async fn the_database_itself_keeps_tenants_apart() {
         transaction.rollback().await.expect("rolls back");
     }
     for forbidden in [
-        "insert into api_keys (key_id, tenant, name, prefix, secret_sha256, role, created_by)
-         values (gen_random_uuid(), 'other', 'n', 'p', sha256('x'), 'admin', 'test')",
+        "insert into api_keys (key_id, tenant, name, prefix, secret_sha256, role, created_by, owner)
+         values (gen_random_uuid(), 'other', 'n', 'p', sha256('x'), 'admin', 'test', 'test')",
         "update api_keys set tenant = 'other'",
+        "update api_keys set owner = 'user:root'",
+        "update api_keys set scopes = null",
         "update api_keys set secret_sha256 = sha256('x')",
         "delete from api_keys",
         "truncate api_keys",

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::service::{Service, refused};
+use crate::users;
 
 /// One request a minute comes back: none during the few that a test sends.
 async fn service(burst: u32) -> Service {
@@ -76,8 +77,59 @@ async fn bad_tokens_are_answered_a_few_times_only_and_good_ones_always() {
 }
 
 #[tokio::test]
+async fn passwords_are_tried_a_few_times_only_and_refresh_tokens_as_often_as_bad_ones() {
+    // 20 requests with credentials from an address, 2 passwords for an account.
+    let service = service(200).await;
+    users::member(&service, "acme", "ada", "viewer").await;
+    let attempt = async |name: &str, password: &str| {
+        let body = json!({"grant_type": "password", "tenant": "acme", "name": name, "password": password});
+        users::post(&service.url, "/v1/token", &body).await
+    };
+    let right = "correct horse battery";
+    let response = attempt("ada", right).await;
+    assert_eq!(header(&response, "ratelimit-policy"), "\"credentials\";q=20;w=1200");
+    assert!(header(&response, "ratelimit").contains(";r=18;"), "{response:?}");
+    let tokens: serde_json::Value = response.json().await.expect("JSON");
+    assert_eq!(attempt("ada", "a wrong password").await.status(), 401);
+    // No matter whether it is right: nobody learns that.
+    for password in ["a wrong password", right] {
+        let response = attempt("ada", password).await;
+        assert_eq!(header(&response, "ratelimit-policy"), "\"passwords\";q=2;w=120");
+        assert!(response.headers().contains_key("retry-after"));
+        let refused = refused(response).await;
+        assert_eq!((refused.status, refused.kind()), (429, "too-many-requests"));
+    }
+    let change =
+        json!({"tenant": "acme", "name": "ada", "password": right, "new_password": "another password"});
+    assert_eq!(users::post(&service.url, "/v1/password", &change).await.status(), 429);
+    // Another account, also one that there is not, has its own count; who was let in goes on.
+    for status in [401, 401, 429] {
+        assert_eq!(attempt("nobody", right).await.status(), status);
+    }
+    let renew = json!({"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]});
+    assert_eq!(users::post(&service.url, "/v1/token", &renew).await.status(), 200);
+    // One request was for the setup token, nine since.
+    let nothing = json!({"refresh_token": "mrr_"});
+    for left in (0..10).rev() {
+        let response = users::post(&service.url, "/v1/token/revoke", &nothing).await;
+        assert_eq!(response.status(), 204);
+        assert!(header(&response, "ratelimit").contains(&format!(";r={left};")), "{response:?}");
+    }
+    for path in ["/v1/token", "/v1/token/revoke", "/v1/password"] {
+        let response = users::post(&service.url, path, &nothing).await;
+        assert_eq!(header(&response, "ratelimit-policy"), "\"credentials\";q=20;w=1200");
+        assert_eq!(refused(response).await.status, 429, "{path}");
+    }
+    assert_eq!(get(&service, &service.client).await.status(), 200);
+}
+
+#[tokio::test]
 async fn a_limit_of_none_is_no_limit() {
     let service = Service::with_limits(RateLimits::new(0, 1)).await;
+    for _ in 0..5 {
+        let body = json!({"refresh_token": "mrr_"});
+        assert_eq!(users::post(&service.url, "/v1/token/revoke", &body).await.status(), 204);
+    }
     for _ in 0..5 {
         let response = get(&service, &service.client).await;
         assert_eq!(response.status(), 200);

@@ -37,5 +37,6 @@ mod sessions;
 mod shutdown;
 mod sql;
 mod support;
+mod users;
 mod walk;
 mod webhooks;

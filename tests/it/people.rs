@@ -4,7 +4,7 @@ use mercuriale::access::Role;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 
-use crate::service::{Refused, Service, line, list, refused};
+use crate::service::{Refused, Service, client_with, line, list, refused};
 
 /// Where the prices of [`service`] are.
 pub(crate) const PLACE: [&str; 3] = ["acme", "Compute", "north"];
@@ -38,6 +38,17 @@ pub(crate) struct Person {
 impl Person {
     pub(crate) fn new(service: &Service, tenant: &str, subject: &str, role: Role) -> Self {
         Self { client: service.client_as(tenant, subject, role), url: service.url.clone() }
+    }
+
+    /// A person, or a program with a key.
+    pub(crate) fn with_token(service: &Service, token: &str) -> Self {
+        Self { client: client_with(token), url: service.url.clone() }
+    }
+
+    /// Makes a key; somebody with it.
+    pub(crate) async fn key(&self, service: &Service, body: &Value) -> Self {
+        let made = self.ok(Method::POST, "/v1/api-keys", Some(body), 201).await;
+        Self::with_token(service, made["key"].as_str().expect("a key"))
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Response {

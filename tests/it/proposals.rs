@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use mercuriale::access::Role;
 use mercuriale::bus::{INVALIDATED_SUBJECT, Invalidated, Relay};
 use mercuriale::domain::event::{NewEvent, PROPOSAL_SUBMITTED, proposal_stream};
-use mercuriale::ledger::{self, Event, EventFilter};
+use mercuriale::ledger::{self, Append, Event, EventFilter, Origin};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -236,6 +236,71 @@ async fn nobody_decides_on_what_is_their_own_or_another_tenant_s() {
     assert_eq!(ada.ok(Method::GET, PATH, None, 200).await["items"].as_array().map(Vec::len), Some(2));
     assert_eq!(head(&service).await, before + 2);
     assert_eq!(cyd.decide(&own, "approve", &json!({})).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_key_is_the_person_who_made_it_when_it_comes_to_deciding() {
+    let service = service().await;
+    let (_, bob, cyd) = people(&service);
+    let admin = json!({"name": "k", "role": "admin"});
+    let (one, two) = (bob.key(&service, &admin).await, bob.key(&service, &admin).await);
+    // A key that a key made is of the same person.
+    let three = one.key(&service, &admin).await;
+    let of_cyd = cyd.key(&service, &admin).await;
+    let before = head(&service).await;
+    let (by_bob, by_key, by_its_key) =
+        (bob.propose("0.3").await, one.propose("0.4").await, three.propose("0.5").await);
+    for id in [&by_bob, &by_key, &by_its_key] {
+        for person in [&bob, &one, &two, &three] {
+            for (decision, body) in [("approve", json!({})), ("reject", json!({"note": "n"}))] {
+                let refused = refused(person.decide(id, decision, &body).await).await;
+                assert_eq!((refused.status, refused.kind()), (403, "forbidden"), "{decision}");
+                assert!(detail(&refused).contains("another administrator"), "{}", detail(&refused));
+            }
+        }
+    }
+    assert_eq!(head(&service).await, before + 3);
+    // A person of the same name in another tenant is another one; a revoked key still has its maker.
+    let keys = bob.ok(Method::GET, "/v1/api-keys", None, 200).await;
+    for key in keys["items"].as_array().expect("keys").iter().filter(|key| key["owner"] == "user:bob") {
+        let path = format!("/v1/api-keys/{}", key["key_id"].as_str().expect("an id"));
+        assert_eq!(cyd.send(Method::DELETE, &path, None).await.status(), 204);
+    }
+    assert_eq!(bob.decide(&by_key, "approve", &json!({})).await.status(), 403);
+    let decided = json_of(of_cyd.decide(&by_bob, "reject", &json!({"note": "n"})).await, 200).await;
+    assert!(decided["decided_by"].as_str().is_some_and(|by| by.starts_with("key:")), "{decided}");
+    assert_eq!(cyd.decide(&by_key, "reject", &json!({"note": "n"})).await.status(), 200);
+    assert_eq!(of_cyd.decide(&by_its_key, "approve", &json!({})).await.status(), 200);
+    service.database.assert_sound().await;
+}
+
+#[tokio::test]
+async fn who_asked_a_source_for_a_shared_proposal_does_not_decide_on_it_either() {
+    let service = service().await;
+    let (_, bob, cyd) = people(&service);
+    let admin = json!({"name": "k", "role": "admin"});
+    let (key, other) = (bob.key(&service, &admin).await, bob.key(&service, &admin).await);
+    let keys = bob.ok(Method::GET, "/v1/api-keys", None, 200).await;
+    let key_id = keys["items"][1]["key_id"].as_str().expect("an id").to_owned();
+    // The same person's name in another tenant.
+    let namesake = Person::new(&service, "other", "bob", Role::Admin);
+    for (round, actor) in [format!("user:{TENANT}/bob"), format!("key:{TENANT}/{key_id}")].iter().enumerate()
+    {
+        let id = Uuid::new_v4();
+        let amount = format!("0.{}", round + 3);
+        let data = json!({"v": 1, "price_id": 1, "amount": amount, "justification": "j", "evidence": []});
+        let origin = Origin::shared(actor, Uuid::now_v7());
+        let events = vec![NewEvent::new(proposal_stream(id), PROPOSAL_SUBMITTED, &data)];
+        let append = Append { origin, events, idempotency: None };
+        service.database.appender.append(append).await.expect("appends");
+        let id = id.to_string();
+        for person in [&bob, &key, &other] {
+            assert_eq!(person.decide(&id, "approve", &json!({})).await.status(), 403, "{actor}");
+            assert_eq!(person.decide(&id, "reject", &json!({"note": "n"})).await.status(), 403, "{actor}");
+        }
+        let decider = if round == 0 { &namesake } else { &cyd };
+        assert_eq!(decider.decide(&id, "approve", &json!({})).await.status(), 200, "{actor}");
+    }
 }
 
 #[tokio::test]

@@ -226,7 +226,7 @@ impl Service {
 }
 
 /// Sends a token with each request.
-fn client_with(token: &str) -> reqwest::Client {
+pub(crate) fn client_with(token: &str) -> reqwest::Client {
     let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).expect("a header");
     bearer.set_sensitive(true);
     let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);

@@ -10,7 +10,16 @@ use crate::service::{Service, line, refused};
 use crate::support::TENANT;
 
 /// What needs no token. Whoever adds to it means it.
-const OPEN: [&str; 5] = ["/docs", "/docs/{file}", "/healthz", "/openapi.json", "/readyz"];
+const OPEN: [&str; 8] = [
+    "/docs",
+    "/docs/{file}",
+    "/healthz",
+    "/openapi.json",
+    "/readyz",
+    "/v1/password",
+    "/v1/token",
+    "/v1/token/revoke",
+];
 /// Parameters of paths that name what belongs to everybody, each with a value that names nothing.
 const SHARED: [(&str, &str); 4] = [
     ("file", "nothing.js"),
@@ -119,6 +128,7 @@ async fn owned(service: &Service) -> Vec<(&'static str, String)> {
         ("session_id", make("/v1/sessions", json!({}), "session_id").await),
         ("proposal_id", make("/v1/proposals", proposal, "proposal_id").await),
         ("key_id", make("/v1/api-keys", json!({"name": "walk", "role": "viewer"}), "key_id").await),
+        ("user_id", make("/v1/users", json!({"name": "walk", "role": "viewer"}), "user_id").await),
         ("webhook_id", make("/v1/webhooks", json!({"url": "http://127.0.0.1:9/"}), "webhook_id").await),
     ]
 }
@@ -210,7 +220,7 @@ async fn what_belongs_to_a_tenant_is_not_there_for_another() {
         }
         assert_eq!(text, none.problem.to_string(), "{operation}");
     }
-    assert!(walked >= 18, "{walked}");
+    assert!(walked >= 20, "{walked}");
     // Nothing happened to it, and its owner finds it.
     let id = id_of("estimate_id").expect("made");
     assert_eq!(service.get(&format!("/v1/estimates/{id}")).await["version"], 1);
@@ -218,6 +228,11 @@ async fn what_belongs_to_a_tenant_is_not_there_for_another() {
     assert_eq!(service.get(&format!("/v1/proposals/{id}")).await["state"], "pending");
     let keys = service.get("/v1/api-keys").await;
     assert_eq!(keys["items"][0]["revoked_at"], Value::Null, "{keys}");
+    let users = service.get("/v1/users").await;
+    assert_eq!(
+        [&users["items"][0]["disabled_at"], &users["items"][0]["role"]],
+        [&Value::Null, &json!("viewer")]
+    );
     let webhook = service.get(&format!("/v1/webhooks/{}", id_of("webhook_id").expect("made"))).await;
     assert_eq!(webhook["disabled_why"], Value::Null, "{webhook}");
 }

@@ -1,0 +1,2 @@
+-- Ends all logins of a user.
+delete from logins where tenant = $1 and user_id = $2
