@@ -15,6 +15,7 @@ mod limit;
 mod openapi;
 mod page;
 mod policy;
+mod price_list;
 mod prices;
 mod problem;
 mod proposals;
@@ -114,6 +115,7 @@ fn routes() -> Vec<(Needs, UtoipaMethodRouter<Http>)> {
         (read, routes!(saved::version)),
         (read, routes!(compare::what_if)),
         (read, routes!(prices::search)),
+        (read, routes!(price_list::export)),
         (read, routes!(prices::show)),
         (read, routes!(prices::history)),
         (read, routes!(prices::observations)),

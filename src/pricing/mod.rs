@@ -5,6 +5,7 @@
 //! request arrived, once for all requests that wait at that moment (`position.rs`).
 
 mod estimate;
+mod export;
 mod flight;
 mod listing;
 mod lookup;
@@ -14,6 +15,7 @@ mod saved;
 mod search;
 
 pub use estimate::EstimateError;
+pub use export::{ListFormat, Place, PriceExport, PriceExportError};
 pub use policy::policy_set;
 pub use saved::{
     CompareError, EstimateFilter, EstimateRow, MAX_CONSOLIDATED, Other, Picked, Report, Save, SaveError,

@@ -23,6 +23,7 @@ mod live_llm;
 mod live_real;
 mod llm;
 mod people;
+mod price_list;
 mod program;
 mod projections;
 mod proposals;
