@@ -112,6 +112,7 @@ fn routes() -> Vec<(Needs, UtoipaMethodRouter<Http>)> {
         (work, routes!(saved::relabel)),
         (read, routes!(compare::diff)),
         (work, routes!(saved::update)),
+        (read, routes!(saved::versions)),
         (read, routes!(saved::version)),
         (read, routes!(compare::what_if)),
         (read, routes!(prices::search)),

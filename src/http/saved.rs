@@ -10,12 +10,14 @@ use uuid::Uuid;
 use super::Http;
 use super::body::{IdempotencyKey, keyed, read_json};
 use super::conditional::{version_expected, with_etag};
-use super::page::{Parameters, not_found, page_of, paged, text_of};
+use super::page::{Paging, Parameters, not_found, page_of, paged, text_of};
 use super::problem::{Problem, ProblemType};
 use crate::access::Principal;
 use crate::domain::estimate::{InvalidRequest, Relabel, RequestText, relabel_parse, save_request_parse};
 use crate::domain::saved::export::{self, ExportError, Locale};
-use crate::pricing::{EstimateFilter, EstimateRow, Page, PricingError, Save, SaveError, SavedVersion};
+use crate::pricing::{
+    EstimateFilter, EstimateRow, Page, PricingError, Save, SaveError, SavedVersion, VersionRow,
+};
 
 impl From<SaveError> for Problem {
     fn from(error: SaveError) -> Self {
@@ -254,6 +256,28 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let saved = http.pricing.estimate_version(&principal.tenant, estimate_id_of(&id)?, None).await?;
     shown(&saved.ok_or_else(|| not_found("estimate", &id))?)
+}
+
+/// The versions of an estimate, oldest first.
+///
+/// What is said about each, and what it costs; the version itself has the breakdown.
+#[utoipa::path(
+    get,
+    path = "/v1/estimates/{estimate_id}/versions",
+    params(("estimate_id" = Uuid, Path, description = "Of the tenant."), Paging),
+    responses((status = 200, body = Page<VersionRow>)),
+)]
+pub(super) async fn versions(
+    State(http): State<Http>,
+    Path(id): Path<String>,
+    principal: Principal,
+    uri: Uri,
+    Parameters(paging): Parameters<Paging>,
+) -> Result<Response, Problem> {
+    let (limit, after) = page_of(paging.limit, paging.after)?;
+    let estimate_id = estimate_id_of(&id)?;
+    let page = http.pricing.estimate_versions(&principal.tenant, estimate_id, after, limit).await?;
+    Ok(paged(&uri, &page.ok_or_else(|| not_found("estimate", &id))?))
 }
 
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
