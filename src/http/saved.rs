@@ -16,7 +16,7 @@ use crate::access::Principal;
 use crate::domain::estimate::{InvalidRequest, Relabel, RequestText, relabel_parse, save_request_parse};
 use crate::domain::saved::export::{self, ExportError, Locale};
 use crate::pricing::{
-    EstimateFilter, EstimateRow, Page, PricingError, Save, SaveError, SavedVersion, VersionRow,
+    EstimateFilter, EstimateRow, Page, PricingError, Save, SaveError, SavedVersion, ShownVersion, VersionRow,
 };
 
 impl From<SaveError> for Problem {
@@ -89,7 +89,7 @@ fn parts(request: &Request) -> (Uri, HeaderMap) {
         }],
     })),
     responses(
-        (status = 201, body = serde_json::Value, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(
+        (status = 201, body = ShownVersion, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(
             ("location" = String, description = "of the version"), ("etag" = String, description = "of the version"),
         )),
         (status = 409, description = "the idempotency key was used for another request"),
@@ -123,7 +123,7 @@ pub(super) async fn create(
         }],
     })),
     responses(
-        (status = 201, body = serde_json::Value, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(
+        (status = 201, body = ShownVersion, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(
             ("location" = String, description = "of the version"), ("etag" = String, description = "of the version"),
         )),
         (status = 409, description = "the estimate is archived, or the idempotency key was used for another request"),
@@ -157,7 +157,7 @@ pub(super) async fn update(
     params(("estimate_id" = Uuid, Path, description = "Of the tenant."), ("if-match" = String, Header, description = "The `ETag` of the last version."), IdempotencyKey),
     request_body(content = Relabel, example = json!({"archived": true, "note": "replaced"})),
     responses(
-        (status = 200, body = serde_json::Value, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(("etag" = String, description = "of the version"))),
+        (status = 200, body = ShownVersion, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(("etag" = String, description = "of the version"))),
         (status = 409, description = "the idempotency key was used for another request"),
         (status = 412, description = "`If-Match` names another version than the last one"),
         (status = 428, description = "there is no `If-Match`"),
@@ -247,7 +247,7 @@ pub(super) async fn list(
     get,
     path = "/v1/estimates/{estimate_id}",
     params(("estimate_id" = Uuid, Path, description = "Of the tenant.")),
-    responses((status = 200, body = serde_json::Value, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(("etag" = String, description = "of the version")))),
+    responses((status = 200, body = ShownVersion, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(("etag" = String, description = "of the version")))),
 )]
 pub(super) async fn show(
     State(http): State<Http>,
@@ -348,7 +348,7 @@ fn prefers_csv(headers: &HeaderMap) -> bool {
     responses((
         status = 200,
         headers(("etag" = String, description = "of the version in this form")),
-        content((serde_json::Value = "application/json"), (String = "text/csv")),
+        content((ShownVersion = "application/json"), (String = "text/csv")),
     )),
 )]
 pub(super) async fn version(

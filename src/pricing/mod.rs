@@ -19,7 +19,7 @@ pub use export::{ListFormat, Place, PriceExport, PriceExportError};
 pub use policy::policy_set;
 pub use saved::{
     CompareError, EstimateFilter, EstimateRow, MAX_CONSOLIDATED, Other, Picked, Report, Save, SaveError,
-    SavedVersion, VersionRow, WhatIfAnswer,
+    SavedVersion, ShownVersion, VersionRow, WhatIfAnswer,
 };
 pub use search::{HistoryRow, MAX_PAGE, Observed, Page, PriceFilter, PriceRow};
 

@@ -6,6 +6,7 @@ mod bus;
 mod cache;
 mod cli;
 mod crash;
+mod described;
 mod estimates;
 mod events;
 mod exports;

@@ -83,11 +83,16 @@ pub struct SavedVersion {
 }
 
 /// A version as it is shown: the payload behind what the ledger says of it.
-#[derive(Serialize)]
-struct Shown<'a> {
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = EstimateVersion)]
+pub struct ShownVersion<'a> {
+    /// The estimate.
     estimate_id: Uuid,
+    /// When the ledger took it.
     saved_at: DateTime<Utc>,
+    /// Who saved it.
     saved_by: &'a str,
+    /// Of the event.
     position: i64,
     #[serde(flatten)]
     stored: Stored<'a>,
@@ -99,7 +104,7 @@ impl SavedVersion {
     /// # Errors
     /// The payload is none of ours.
     pub fn json(&self) -> Result<Vec<u8>, PricingError> {
-        let shown = Shown {
+        let shown = ShownVersion {
             estimate_id: self.estimate_id,
             saved_at: self.saved_at,
             saved_by: &self.saved_by,
