@@ -117,9 +117,24 @@ impl From<PriceListError> for PricingError {
 struct StoredRow {
     #[sqlx(flatten)]
     listing: ListingRow,
-    amount: Decimal,
-    effective_at: DateTime<Utc>,
-    position: i64,
+    amount: Option<Decimal>,
+    effective_at: Option<DateTime<Utc>>,
+    position: Option<i64>,
+}
+
+impl StoredRow {
+    /// The price, if it was in force.
+    fn in_force(self) -> Option<Result<InForce, PricingError>> {
+        let (amount, observed_at, position) = (self.amount?, self.effective_at?, self.position?);
+        let read = self.listing.read();
+        Some(read.map(|(price_id, listing)| InForce {
+            price_id,
+            listing,
+            amount: amount.normalize(),
+            observed_at,
+            position,
+        }))
+    }
 }
 
 /// A price in force.
@@ -132,16 +147,6 @@ struct InForce {
     position: i64,
 }
 
-impl TryFrom<StoredRow> for InForce {
-    type Error = PricingError;
-
-    fn try_from(row: StoredRow) -> Result<Self, PricingError> {
-        let (price_id, listing) = row.listing.read()?;
-        let amount = row.amount.normalize();
-        Ok(Self { price_id, listing, amount, observed_at: row.effective_at, position: row.position })
-    }
-}
-
 /// Prices on their way out.
 #[derive(Debug)]
 pub struct PriceExport {
@@ -150,10 +155,10 @@ pub struct PriceExport {
     when: When,
     /// `None`: as JSON.
     list: Option<PriceList>,
-    /// To be written next; `None`: to be read first.
-    page: Option<Vec<InForce>>,
-    /// Service, region and price id of the last price that was written; `None`: none was.
-    last: Option<(String, String, i64)>,
+    /// The first prices, until they are written.
+    first: Option<Vec<InForce>>,
+    /// Service, region and price id of the last price that was read; `None`: all were.
+    after: Option<(String, String, i64)>,
 }
 
 impl Pricing {
@@ -187,13 +192,14 @@ impl Pricing {
             ListFormat::Csv => Some(PriceList::new(attributes(&self.pool, &place, when).await?)),
             ListFormat::Json => None,
         };
-        let mut export = PriceExport { pool: self.pool.clone(), place, when, list, page: None, last: None };
-        let page = export.read().await?;
-        if page.is_empty() {
+        let (pool, after) = (self.pool.clone(), Some(Default::default()));
+        let mut export = PriceExport { pool, place, when, list, first: None, after };
+        let first = export.read().await?;
+        if first.is_empty() {
             let near = self.near(&export.place).await?;
             return Err(PriceExportError::Nothing { place: export.place, as_of, known_at, near });
         }
-        export.page = Some(page);
+        export.first = Some(first);
         Ok(export)
     }
 
@@ -252,46 +258,58 @@ impl PriceExport {
 
     /// The whole export, a page at a time. It ends with an error if not all prices could be read.
     pub fn chunks(self) -> impl Stream<Item = Result<Vec<u8>, PricingError>> + Send + 'static {
-        stream::try_unfold(Some(self), |export| async move {
-            let Some(mut export) = export else { return Ok(None) };
-            let page = match export.page.take() {
+        stream::try_unfold(self, |mut export| async move {
+            let first = export.first.take();
+            let is_first = first.is_some();
+            let page = match first {
                 Some(page) => page,
                 None => export.read().await?,
             };
-            let chunk = export.write(&page)?;
-            let is_last = page.len() < PAGE;
-            export.last = page.into_iter().next_back().map(|price| {
-                let Listing { service, region, .. } = price.listing;
-                (service, region, price.price_id)
-            });
-            Ok(Some((chunk, (!is_last).then_some(export))))
+            if page.is_empty() {
+                return Ok(None);
+            }
+            let chunk = export.write(&page, is_first)?;
+            Ok(Some((chunk, export)))
         })
     }
 
-    /// The prices after the last ones.
-    async fn read(&self) -> Result<Vec<InForce>, PricingError> {
-        let (service, region, price_id) = self.last.clone().unwrap_or_default();
-        let rows: Vec<StoredRow> = sqlx::query_as(include_str!("sql/export.sql"))
-            .bind(&self.place.provider)
-            .bind(&self.place.service)
-            .bind(&self.place.region)
-            .bind(self.when.as_of)
-            .bind(self.when.known_at)
-            .bind(service)
-            .bind(region)
-            .bind(price_id)
-            .bind(i64::try_from(PAGE).expect("a small number"))
-            // Planned for this very place.
-            .persistent(false)
-            .fetch_all(&self.pool)
-            .await?;
-        rows.into_iter().map(InForce::try_from).collect()
+    /// The next prices in force; an empty page: there are no more.
+    async fn read(&mut self) -> Result<Vec<InForce>, PricingError> {
+        while let Some((service, region, price_id)) = self.after.take() {
+            let mut transaction = self.pool.begin_with("begin read only").await?;
+            sqlx::query(include_str!("sql/export_plan.sql")).execute(&mut *transaction).await?;
+            let rows: Vec<StoredRow> = sqlx::query_as(include_str!("sql/export.sql"))
+                .bind(&self.place.provider)
+                .bind(&self.place.service)
+                .bind(&self.place.region)
+                .bind(self.when.as_of)
+                .bind(self.when.known_at)
+                .bind(service)
+                .bind(region)
+                .bind(price_id)
+                .bind(i64::try_from(PAGE).expect("a small number"))
+                // Planned for this very place.
+                .persistent(false)
+                .fetch_all(&mut *transaction)
+                .await?;
+            transaction.rollback().await?;
+            if let Some(last) = rows.last().filter(|_| rows.len() == PAGE) {
+                let ListingRow { service, region, price_id, .. } = &last.listing;
+                self.after = Some((service.clone(), region.clone(), *price_id));
+            }
+            let page =
+                rows.into_iter().filter_map(StoredRow::in_force).collect::<Result<Vec<_>, PricingError>>()?;
+            if !page.is_empty() {
+                return Ok(page);
+            }
+        }
+        Ok(Vec::new())
     }
 
-    fn write(&self, page: &[InForce]) -> Result<Vec<u8>, PricingError> {
+    fn write(&self, page: &[InForce], is_first: bool) -> Result<Vec<u8>, PricingError> {
         let Some(list) = &self.list else { return json_lines(page) };
         let rows = list.rows(page.iter().map(|price| (&price.listing, price.amount)))?;
-        if self.last.is_some() {
+        if !is_first {
             return Ok(rows);
         }
         let mut bytes = list.head(&self.place.scope(), self.when.as_of, self.when.known_at)?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::program::{refresh, run};
 use crate::service::{Service, list};
-use crate::support::{Database, TENANT, listed};
+use crate::support::{Database, TENANT, listed, moved};
 
 /// Texts that need quotes or guards, numbers of all sizes, tiers, and prices without a region or a source.
 const HARD: [&str; 4] = [
@@ -230,6 +230,16 @@ async fn a_long_list_is_whole_and_in_order_and_keeps_nobody_from_writing() {
     assert_eq!(found, expected);
     let json = text(&service, "provider=test&format=json").await;
     assert_eq!(json.lines().count(), 2_501);
+    // Whole pages of prices that are not offered any more.
+    let is_gone = |price_id: &i64| price_id % 3 == 0 || (price_id % 3 == 1 && *price_id <= 600);
+    let gone = (1..=MANY).filter(is_gone);
+    let withdrawn: Vec<_> = gone.map(|price_id| moved(price_id, "price.withdrawn", None)).collect();
+    assert!(withdrawn.len() > 1_000);
+    service.database.append(withdrawn).await.expect("appends");
+    let json = text(&service, "provider=test&format=json").await;
+    assert_eq!(json.lines().count(), (1..=MANY + 1).filter(|price_id| !is_gone(price_id)).count());
+    let nothing = service.get_refused("/v1/prices/export?provider=test&region=region-0").await;
+    assert_eq!(nothing.status, 404);
 }
 
 #[tokio::test]
