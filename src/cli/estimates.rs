@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Exit, output};
 use crate::app::App;
 use crate::domain::saved::export::{self, Locale};
-use crate::domain::saved::{Diff, Effects, Exact};
+use crate::domain::saved::{Diff, Effects, Exact, Summary};
 use crate::pricing::{EstimateFilter, MAX_PAGE, Other, SavedVersion};
 
 #[derive(Debug, Args)]
@@ -42,6 +42,20 @@ enum Command {
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=MAX_PAGE))]
         limit: i64,
         /// One JSON object an estimate
+        #[arg(long)]
+        json: bool,
+    },
+    /// The versions of an estimate, oldest first
+    Versions {
+        /// The estimate's id
+        id: Uuid,
+        /// Versions after this one
+        #[arg(long, default_value_t = 0)]
+        after: i64,
+        /// How many at most
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=MAX_PAGE))]
+        limit: i64,
+        /// One JSON object a version
         #[arg(long)]
         json: bool,
     },
@@ -121,9 +135,6 @@ impl Estimates {
                     page.items.iter().try_for_each(|row| output::json(row).map(|_| ()))?;
                 } else {
                     let rows = page.items.iter().map(|row| {
-                        let totals = row.summary.totals.iter();
-                        let totals =
-                            totals.map(|total| format!("{} {}", cents(total.monthly_cost), total.currency));
                         vec![
                             row.estimate_id.to_string(),
                             row.about.name.clone(),
@@ -131,11 +142,50 @@ impl Estimates {
                             output::time(row.saved_at),
                             row.version.to_string(),
                             row.summary.lines.to_string(),
-                            totals.collect::<Vec<_>>().join(" + "),
+                            monthly(&row.summary),
                         ]
                     });
                     let titles = ["estimate", "name", "tags", "saved at", "version", "lines", "monthly"];
                     output::table(&titles, rows.collect(), 4)?;
+                }
+                if let Some(after) = page.next_after {
+                    output::error(&format!("there are more: add --after {after}"));
+                }
+                Ok(Exit::Done)
+            }
+            Command::Versions { id, after, limit, json } => {
+                let page = app.pricing.estimate_versions(&tenant, id, after, limit).await?;
+                let page = page.with_context(|| unknown(&tenant, id, ""))?;
+                if json {
+                    page.items.iter().try_for_each(|row| output::json(row).map(|_| ()))?;
+                } else {
+                    let rows = page.items.iter().map(|row| {
+                        vec![
+                            row.version.to_string(),
+                            row.about.name.clone(),
+                            row.about.note.clone().unwrap_or_default(),
+                            row.about.tags.join(", "),
+                            output::time(row.saved_at),
+                            row.saved_by.clone(),
+                            if row.about.archived { "yes" } else { "" }.to_owned(),
+                            output::shown(row.figures_of),
+                            row.summary.lines.to_string(),
+                            monthly(&row.summary),
+                        ]
+                    });
+                    let titles = [
+                        "version",
+                        "name",
+                        "note",
+                        "tags",
+                        "saved at",
+                        "saved by",
+                        "archived",
+                        "figures of",
+                        "lines",
+                        "monthly",
+                    ];
+                    output::table(&titles, rows.collect(), 7)?;
                 }
                 if let Some(after) = page.next_after {
                     output::error(&format!("there are more: add --after {after}"));
@@ -158,8 +208,12 @@ async fn found(app: &App, tenant: &str, id: Uuid, version: Option<i64>) -> anyho
     let saved = app.pricing.estimate_version(tenant, id, version).await?;
     saved.with_context(|| {
         let version = version.map_or_else(String::new, |version| format!("version {version} of "));
-        format!("{tenant} has no {version}estimate {id}; `mercuriale estimates list` lists those there are")
+        unknown(tenant, id, &version)
     })
+}
+
+fn unknown(tenant: &str, id: Uuid, version: &str) -> String {
+    format!("{tenant} has no {version}estimate {id}; `mercuriale estimates list` lists those there are")
 }
 
 impl Export {
@@ -180,6 +234,13 @@ impl Export {
         }
         Ok(Exit::Done)
     }
+}
+
+/// What an estimate costs a month, in each currency.
+fn monthly(summary: &Summary) -> String {
+    let totals =
+        summary.totals.iter().map(|total| format!("{} {}", cents(total.monthly_cost), total.currency));
+    totals.collect::<Vec<_>>().join(" + ")
 }
 
 fn cents(amount: rust_decimal::Decimal) -> String {

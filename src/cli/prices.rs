@@ -1,11 +1,14 @@
 //! `mercuriale prices`.
 
-use chrono::{DateTime, Utc};
-use clap::Subcommand;
+use std::io::Write as _;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::{Args, Subcommand};
+use futures_util::TryStreamExt as _;
 
 use super::{Exit, output};
 use crate::app::App;
-use crate::pricing::{MAX_PAGE, PriceFilter};
+use crate::pricing::{ListFormat, MAX_PAGE, Place, PriceFilter};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Prices {
@@ -65,6 +68,47 @@ pub(super) enum Prices {
         #[arg(long)]
         json: bool,
     },
+    /// Every price in force in a place, as CSV that `refresh` reads (docs/CSV.md)
+    Export(Export),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// aws, azure, ...
+    #[arg(long)]
+    provider: String,
+    /// AWS offer code or Azure service name; all by default
+    #[arg(long)]
+    service: Option<String>,
+    /// Region code; all by default
+    #[arg(long)]
+    region: Option<String>,
+    /// Prices as of this time (RFC 3339); now by default
+    #[arg(long, value_name = "TIME", value_parser = super::time_of)]
+    as_of: Option<DateTime<Utc>>,
+    /// As far as was known at this position of the ledger; the last one by default
+    #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(1..))]
+    known_at: Option<i64>,
+    /// One JSON object a price
+    #[arg(long)]
+    json: bool,
+}
+
+impl Export {
+    async fn run(self, app: &App) -> anyhow::Result<Exit> {
+        let place = Place { provider: self.provider, service: self.service, region: self.region };
+        let format = if self.json { ListFormat::Json } else { ListFormat::Csv };
+        let export = app.pricing.prices_export(place, format, self.as_of, self.known_at, Utc::now()).await?;
+        if self.as_of.is_none() || self.known_at.is_none() {
+            let as_of = export.as_of().to_rfc3339_opts(SecondsFormat::AutoSi, true);
+            output::error(&format!("for the same again: --as-of {as_of} --known-at {}", export.known_at()));
+        }
+        let mut chunks = std::pin::pin!(export.chunks());
+        while let Some(chunk) = chunks.try_next().await? {
+            std::io::stdout().write_all(&chunk)?;
+        }
+        Ok(Exit::Done)
+    }
 }
 
 impl Prices {
@@ -156,6 +200,7 @@ impl Prices {
                 });
                 output::table(&["position", "observed at", "refresh", "amount"], rows.collect(), 3)
             }
+            Self::Export(export) => export.run(app).await,
         }
     }
 }

@@ -15,8 +15,8 @@ use super::page::Parameters;
 use super::problem::{Problem, ProblemType};
 use super::saved::{estimate_id_of, version_of};
 use crate::access::Principal;
-use crate::domain::saved::WhatIf;
-use crate::pricing::{CompareError, MAX_CONSOLIDATED, Other};
+use crate::domain::saved::{Diff, WhatIf};
+use crate::pricing::{CompareError, MAX_CONSOLIDATED, Other, Report, WhatIfAnswer};
 
 impl From<CompareError> for Problem {
     fn from(error: CompareError) -> Self {
@@ -51,7 +51,7 @@ pub(super) struct Between {
     path = "/v1/estimates/{estimate_id}/diff",
     params(("estimate_id" = Uuid, Path, description = "Of the tenant."), Between),
     responses(
-        (status = 200, body = serde_json::Value, description = "both points, each line with the parts of its difference, and the totals"),
+        (status = 200, body = Diff, description = "both points, each line with the parts of its difference, and the totals"),
         (status = 422, description = "a line means no price any more"),
     ),
 )]
@@ -86,7 +86,7 @@ async fn read<T: DeserializeOwned>(request: Request, example: &str) -> Result<T,
     params(("estimate_id" = Uuid, Path, description = "Of the tenant."), ("version" = u32, Path, minimum = 1, description = "From 1.")),
     request_body(content = WhatIf, example = json!({"region": "eu-west-1", "quantity_factor": "1.5"})),
     responses(
-        (status = 200, body = serde_json::Value, description = "the request that results, its estimate, and why it differs"),
+        (status = 200, body = WhatIfAnswer, description = "the request that results, its estimate, and why it differs"),
         (status = 422, description = "a line means no price, or several"),
     ),
 )]
@@ -126,7 +126,7 @@ struct WantedEstimate {
     path = "/v1/estimates/consolidate",
     request_body(content = Wanted, example = json!({"estimates": [{"id": "019aa5a2-7a3c-7000-8000-000000000000", "version": 1}]})),
     responses(
-        (status = 200, body = serde_json::Value, description = "what was summed, and the sums"),
+        (status = 200, body = Report, description = "what was summed, and the sums"),
         (status = 404, description = "the tenant has no such estimate or version"),
         (status = 422, description = "a sum has too many digits"),
     ),

@@ -16,6 +16,7 @@ mod logins;
 mod openapi;
 mod page;
 mod policy;
+mod price_list;
 mod prices;
 mod problem;
 mod proposals;
@@ -116,9 +117,11 @@ fn routes() -> Vec<(Needs, UtoipaMethodRouter<Http>)> {
         (work, routes!(saved::relabel)),
         (read, routes!(compare::diff)),
         (work, routes!(saved::update)),
+        (read, routes!(saved::versions)),
         (read, routes!(saved::version)),
         (read, routes!(compare::what_if)),
         (read, routes!(prices::search)),
+        (read, routes!(price_list::export)),
         (read, routes!(prices::show)),
         (read, routes!(prices::history)),
         (read, routes!(prices::observations)),

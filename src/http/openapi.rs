@@ -243,6 +243,24 @@ mod tests {
     }
 
     #[test]
+    fn no_answer_is_left_open() {
+        let mut document = document(super::super::routes());
+        for (path, item) in &mut document.paths.paths {
+            for (_, operation) in operations(item) {
+                for (status, response) in &operation.responses.responses {
+                    let RefOr::T(response) = response else { continue };
+                    for (media_type, content) in &response.content {
+                        let schema = json!(content)["schema"].take();
+                        let says = ["$ref", "type", "allOf", "oneOf", "anyOf"];
+                        let is_open = !says.iter().any(|name| schema.get(name).is_some());
+                        assert!(!is_open, "{path}: {status}: {media_type}: {schema}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn no_two_schemas_have_the_same_name() {
         let mut known = HashMap::new();
         for (_, (schemas, ..)) in super::super::routes() {

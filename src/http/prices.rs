@@ -61,7 +61,7 @@ pub(super) async fn search(
 }
 
 /// PostgreSQL's time line is shorter than the type's.
-fn year_checked(as_of: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
+pub(super) fn year_checked(as_of: DateTime<Utc>) -> Result<DateTime<Utc>, Problem> {
     if YEARS.contains(&as_of.year()) {
         return Ok(as_of);
     }

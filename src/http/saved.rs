@@ -10,12 +10,14 @@ use uuid::Uuid;
 use super::Http;
 use super::body::{IdempotencyKey, keyed, read_json};
 use super::conditional::{version_expected, with_etag};
-use super::page::{Parameters, not_found, page_of, paged, text_of};
+use super::page::{Paging, Parameters, not_found, page_of, paged, text_of};
 use super::problem::{Problem, ProblemType};
 use crate::access::Principal;
 use crate::domain::estimate::{InvalidRequest, Relabel, RequestText, relabel_parse, save_request_parse};
 use crate::domain::saved::export::{self, ExportError, Locale};
-use crate::pricing::{EstimateFilter, EstimateRow, Page, PricingError, Save, SaveError, SavedVersion};
+use crate::pricing::{
+    EstimateFilter, EstimateRow, Page, PricingError, Save, SaveError, SavedVersion, ShownVersion, VersionRow,
+};
 
 impl From<SaveError> for Problem {
     fn from(error: SaveError) -> Self {
@@ -87,7 +89,7 @@ fn parts(request: &Request) -> (Uri, HeaderMap) {
         }],
     })),
     responses(
-        (status = 201, body = serde_json::Value, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(
+        (status = 201, body = ShownVersion, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(
             ("location" = String, description = "of the version"), ("etag" = String, description = "of the version"),
         )),
         (status = 409, description = "the idempotency key was used for another request"),
@@ -121,7 +123,7 @@ pub(super) async fn create(
         }],
     })),
     responses(
-        (status = 201, body = serde_json::Value, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(
+        (status = 201, body = ShownVersion, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(
             ("location" = String, description = "of the version"), ("etag" = String, description = "of the version"),
         )),
         (status = 409, description = "the estimate is archived, or the idempotency key was used for another request"),
@@ -155,7 +157,7 @@ pub(super) async fn update(
     params(("estimate_id" = Uuid, Path, description = "Of the tenant."), ("if-match" = String, Header, description = "The `ETag` of the last version."), IdempotencyKey),
     request_body(content = Relabel, example = json!({"archived": true, "note": "replaced"})),
     responses(
-        (status = 200, body = serde_json::Value, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(("etag" = String, description = "of the version"))),
+        (status = 200, body = ShownVersion, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(("etag" = String, description = "of the version"))),
         (status = 409, description = "the idempotency key was used for another request"),
         (status = 412, description = "`If-Match` names another version than the last one"),
         (status = 428, description = "there is no `If-Match`"),
@@ -245,7 +247,7 @@ pub(super) async fn list(
     get,
     path = "/v1/estimates/{estimate_id}",
     params(("estimate_id" = Uuid, Path, description = "Of the tenant.")),
-    responses((status = 200, body = serde_json::Value, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(("etag" = String, description = "of the version")))),
+    responses((status = 200, body = ShownVersion, description = "the version: what is said about it, its request, and its estimate as it was calculated", headers(("etag" = String, description = "of the version")))),
 )]
 pub(super) async fn show(
     State(http): State<Http>,
@@ -254,6 +256,28 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let saved = http.pricing.estimate_version(&principal.tenant, estimate_id_of(&id)?, None).await?;
     shown(&saved.ok_or_else(|| not_found("estimate", &id))?)
+}
+
+/// The versions of an estimate, oldest first.
+///
+/// What is said about each, and what it costs; the version itself has the breakdown.
+#[utoipa::path(
+    get,
+    path = "/v1/estimates/{estimate_id}/versions",
+    params(("estimate_id" = Uuid, Path, description = "Of the tenant."), Paging),
+    responses((status = 200, body = Page<VersionRow>)),
+)]
+pub(super) async fn versions(
+    State(http): State<Http>,
+    Path(id): Path<String>,
+    principal: Principal,
+    uri: Uri,
+    Parameters(paging): Parameters<Paging>,
+) -> Result<Response, Problem> {
+    let (limit, after) = page_of(paging.limit, paging.after)?;
+    let estimate_id = estimate_id_of(&id)?;
+    let page = http.pricing.estimate_versions(&principal.tenant, estimate_id, after, limit).await?;
+    Ok(paged(&uri, &page.ok_or_else(|| not_found("estimate", &id))?))
 }
 
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -324,7 +348,7 @@ fn prefers_csv(headers: &HeaderMap) -> bool {
     responses((
         status = 200,
         headers(("etag" = String, description = "of the version in this form")),
-        content((serde_json::Value = "application/json"), (String = "text/csv")),
+        content((ShownVersion = "application/json"), (String = "text/csv")),
     )),
 )]
 pub(super) async fn version(

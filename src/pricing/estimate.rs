@@ -20,7 +20,7 @@ use crate::domain::selection::{Query, Selection, SelectionError, price_select};
 use crate::people::{overrides_used, session_get};
 
 /// How far a client's clock may be ahead of ours.
-const CLOCK_TOLERANCE: chrono::Duration = chrono::Duration::minutes(1);
+pub(super) const CLOCK_TOLERANCE: chrono::Duration = chrono::Duration::minutes(1);
 
 /// Why there is no estimate.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use crate::domain::price::{Attributes, Listing};
 /// Columns of `current_prices.prices`, and the attributes of `price_search.prices` as text.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct ListingRow {
-    price_id: i64,
+    pub(super) price_id: i64,
     key: String,
     pub(super) provider: String,
     pub(super) service: String,

@@ -194,17 +194,25 @@ pub(super) async fn nearest(
     {
         return Ok("search GET /v1/prices for the names there are".to_owned());
     }
-    Ok(nearest_place(line, &places))
+    Ok(nearest_place(&line.provider, Some(&line.service), Some(&line.region), &places))
 }
 
-fn nearest_place(line: &RequestLine, places: &[(String, String, String)]) -> String {
+/// The known places whose names are the nearest; what is not named may be anything.
+pub(super) fn nearest_place(
+    provider: &str,
+    service: Option<&str>,
+    region: Option<&str>,
+    places: &[(String, String, String)],
+) -> String {
     let mut near: Vec<(usize, String)> = places
         .iter()
-        .map(|(provider, service, region)| {
-            let distance = strsim::levenshtein(provider, &line.provider)
-                + strsim::levenshtein(&service.to_lowercase(), &line.service.to_lowercase())
-                + strsim::levenshtein(region, &line.region);
-            (distance, format!("{provider} {service} in {region}"))
+        .map(|known| {
+            let distance = strsim::levenshtein(&known.0, provider)
+                + service.map_or(0, |service| {
+                    strsim::levenshtein(&known.1.to_lowercase(), &service.to_lowercase())
+                })
+                + region.map_or(0, |region| strsim::levenshtein(&known.2, region));
+            (distance, format!("{} {} in {}", known.0, known.1, known.2))
         })
         .collect();
     near.sort();

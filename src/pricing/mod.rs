@@ -5,6 +5,7 @@
 //! request arrived, once for all requests that wait at that moment (`position.rs`).
 
 mod estimate;
+mod export;
 mod flight;
 mod listing;
 mod lookup;
@@ -14,10 +15,11 @@ mod saved;
 mod search;
 
 pub use estimate::EstimateError;
+pub use export::{ListFormat, Place, PriceExport, PriceExportError};
 pub use policy::policy_set;
 pub use saved::{
     CompareError, EstimateFilter, EstimateRow, MAX_CONSOLIDATED, Other, Picked, Report, Save, SaveError,
-    SavedVersion, WhatIfAnswer,
+    SavedVersion, ShownVersion, VersionRow, WhatIfAnswer,
 };
 pub use search::{HistoryRow, MAX_PAGE, Observed, Page, PriceFilter, PriceRow};
 

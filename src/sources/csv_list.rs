@@ -5,8 +5,10 @@ use std::io::{BufRead, BufReader, Read};
 use chrono::{DateTime, Utc};
 use csv::StringRecord;
 
+use crate::domain::formula::unguarded;
 use crate::domain::money::parse_price;
 use crate::domain::price::{MAX_ATTRIBUTES, Validity};
+use crate::domain::price_list::MAX_ATTRIBUTE_COLUMNS;
 
 use super::named::Named;
 use super::read::{Progress, Tracked, peek};
@@ -17,8 +19,6 @@ use super::{ListError, ListHeader, ListSink, Overrides, Place, Price};
 const DEFAULT_SCOPE: &str = "csv";
 /// The longest line of comment, in bytes.
 const MAX_COMMENT_BYTES: u64 = 4_096;
-/// Attributes that are derived where a list does not give them.
-const MAX_DERIVED_ATTRIBUTES: usize = 2;
 
 /// Rows of a CSV file with their lines, limited in size.
 pub(super) struct Rows<'p, R> {
@@ -134,8 +134,8 @@ impl Titles {
                 return Err(format!("column {} stands twice", shown(title)));
             }
         }
-        if titles.attributes.len() + MAX_DERIVED_ATTRIBUTES + 1 > MAX_ATTRIBUTES {
-            return Err(format!("there are more than {MAX_ATTRIBUTES} attributes"));
+        if titles.attributes.len() > MAX_ATTRIBUTE_COLUMNS {
+            return Err(format!("there are more than {MAX_ATTRIBUTE_COLUMNS} columns of attributes"));
         }
         match COLUMNS.iter().find(|(column, _, needed)| *needed && titles.fixed[*column as usize].is_none()) {
             Some((_, missing, _)) => Err(format!("the row of column titles has no {missing:?}")),
@@ -184,6 +184,9 @@ pub fn read(
                 format!("the row has {} fields, the row of column titles {}", row.len(), titles.count);
             return Err(malformed(file, line, item, message));
         }
+        if comments.is_guarded {
+            row = row.iter().map(unguarded).collect();
+        }
         send(&titles, &row, &Place { file, line }, sink)?;
     }
     Ok(())
@@ -195,6 +198,8 @@ struct Comments {
     lines: u64,
     observed_at: Option<DateTime<Utc>>,
     scope: Option<String>,
+    /// Texts that could be formulas have an apostrophe in front.
+    is_guarded: bool,
 }
 
 impl Comments {
@@ -223,6 +228,11 @@ impl Comments {
                     return Err(failed("the scope is empty".to_owned()));
                 }
                 comments.scope.replace(value.to_owned()).is_some()
+            } else if let Some(value) = statement.strip_prefix("guarded:") {
+                if value.trim() != "formulas" {
+                    return Err(failed(format!("{} is not guarded; formulas may be", shown(value.trim()))));
+                }
+                std::mem::replace(&mut comments.is_guarded, true)
             } else {
                 false
             };
@@ -267,7 +277,7 @@ fn send(
     let (from, to) = (get(Column::TierFrom), get(Column::TierTo));
     let (tier_from, _) = tier(from, "").map_err(|message| failed(title(Column::TierFrom), message))?;
     let (_, tier_to) = tier(from, to).map_err(|message| failed(title(Column::TierTo), message))?;
-    let mut attributes: Vec<(&str, &str)> = Vec::with_capacity(titles.attributes.len() + 3);
+    let mut attributes: Vec<(&str, &str)> = Vec::new();
     for (index, name) in &titles.attributes {
         check_text(&row[*index]).map_err(|message| failed(&format!("attr:{name}"), message))?;
         if !row[*index].is_empty() {
@@ -287,6 +297,10 @@ fn send(
     }
     if !get(Column::SourceUrl).is_empty() {
         attributes.push(("sourceUrl", get(Column::SourceUrl)));
+    }
+    if attributes.len() > MAX_ATTRIBUTES {
+        let message = format!("the price has more than {MAX_ATTRIBUTES} attributes");
+        return Err(malformed(place.file, place.line, sku_price_id, message));
     }
     sink.price(&Price {
         key: &key,

@@ -16,6 +16,12 @@ fn list(text: &str) -> Result<Recorder, String> {
     read_with(text, &Overrides::default())
 }
 
+/// Titles of this many attributes.
+fn columns(count: usize) -> String {
+    let titles: Vec<String> = (0..count).map(|number| format!(",attr:{number}")).collect();
+    titles.concat()
+}
+
 fn refused(text: &str, expected: &str) {
     let error = list(text).expect_err(expected);
     assert!(error.contains(expected), "{error:?} does not say {expected:?}");
@@ -87,9 +93,37 @@ fn titles_that_are_not_ours_are_refused() {
     refused(&with(&format!("{TITLES},attr:a,attr:a")), "column \"attr:a\" stands twice");
     refused(&with(&format!("{TITLES},attr:")), "does not name an attribute");
     refused(&with(&TITLES.replace("amount,", "")), "has no \"amount\"");
-    let many: Vec<_> = (0..MAX_ATTRIBUTES).map(|number| format!(",attr:{number}")).collect();
-    let many = many.concat();
-    refused(&with(&format!("{TITLES}{many}")), "more than 200 attributes");
+    let many = columns(MAX_ATTRIBUTE_COLUMNS + 1);
+    refused(&with(&format!("{TITLES}{many}")), "more than 2000 columns of attributes");
+}
+
+#[test]
+fn a_list_may_have_more_attributes_than_a_price() {
+    let titles = columns(MAX_ATTRIBUTES + 1);
+    let with =
+        |values: &[&str]| list(&format!("{TIME}{TITLES}{titles}\n{ROW}{}\n", values.concat())).map(|_| ());
+    // Its source's URL is an attribute as well.
+    let mut values = [",x"; MAX_ATTRIBUTES + 1];
+    values[..2].fill(",");
+    assert_eq!(with(&values), Ok(()));
+    values[1] = ",x";
+    let error = with(&values).expect_err("too many");
+    assert!(error.contains("list.csv:3: S1-hour: the price has more than 200 attributes"), "{error}");
+}
+
+#[test]
+fn guards_are_taken_away_where_the_list_says_that_it_has_them() {
+    let titles = format!("{TITLES},attr:a,attr:b,attr:c,attr:d");
+    let row = format!("{},'=1,''=1,'-5,it's", ROW.replace("S1,", "'@S1,"));
+    let values = |head: &str| {
+        let price = list(&format!("{TIME}{head}{titles}\n{row}\n")).expect("a list").rows.remove(0);
+        let mut values = vec![price.sku_id];
+        values.extend(["a", "b", "c", "d"].map(|name| price.attributes[name].clone()));
+        values
+    };
+    assert_eq!(values(""), ["'@S1", "'=1", "''=1", "'-5", "it's"]);
+    assert_eq!(values("# guarded: formulas\n"), ["@S1", "=1", "'=1", "'-5", "it's"]);
+    refused(&format!("{TIME}# guarded: no\n{TITLES}\n"), "\"no\" is not guarded; formulas may be");
 }
 
 #[test]

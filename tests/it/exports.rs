@@ -484,6 +484,18 @@ async fn operators_read_saved_estimates_on_the_command_line() {
     };
     let listed = estimates(&["list", "web", "--tag", "prod"]);
     assert!(listed.stdout.contains(id) && listed.stdout.contains("201.60 EUR + 7.00 USD"), "{listed:?}");
+    let versions = estimates(&["versions", id]);
+    assert!(
+        versions.stdout.contains("user:tester") && versions.stdout.contains("201.60 EUR + 7.00 USD"),
+        "{versions:?}"
+    );
+    let versions = estimates(&["versions", id, "--json", "--limit", "1"]);
+    let served = service.get(&format!("{}/versions", path_of(&saved))).await;
+    assert_eq!(
+        serde_json::from_str::<Value>(&versions.stdout).expect("JSON"),
+        served["items"][0],
+        "{versions:?}"
+    );
     let shown = estimates(&["show", id]);
     assert_eq!(serde_json::from_str::<Value>(&shown.stdout).expect("JSON"), saved, "{shown:?}");
     for (format, query) in
@@ -497,6 +509,7 @@ async fn operators_read_saved_estimates_on_the_command_line() {
     assert!(diff.stdout.contains("unchanged") && diff.stdout.contains("201.6"), "{diff:?}");
     for (arguments, code, words) in [
         (&["show", id, "--version", "2"][..], 1, "acme has no version 2 of estimate"),
+        (&["versions", "00000000-0000-0000-0000-000000000000"], 1, "acme has no estimate"),
         (&["diff", id, "1", "2"], 1, "there is no version 2"),
         (&["diff", id, "1", "then"], 2, "number of a version, or now"),
         (&["show", "x"], 2, "invalid value 'x'"),

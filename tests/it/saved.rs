@@ -217,6 +217,71 @@ async fn lists_find_by_name_tag_and_archive_page_by_page() {
 }
 
 #[tokio::test]
+async fn versions_are_listed_with_what_is_said_about_them() {
+    let service = Service::with_starter_lists().await;
+    let saved = create(&service, &web(json!({"note": "draft \"request\":{", "tags": ["prod"]}))).await;
+    let path = path_of(&saved);
+    // Hundreds of lines: what comes before the request is a small part of the whole.
+    let lines: Vec<Value> = (0..300).map(|_| line(EC2, "t3.medium", json!({}))).collect();
+    update(&service, &saved, 1, &web(json!({"lines": lines}))).await;
+    let relabel = json!({"name": "shop", "archived": true});
+    let relabel = ask(&service, &service.client, Method::PATCH, &path, &relabel).header("if-match", "\"2\"");
+    assert_eq!(sent(relabel).await.status(), 200);
+    let page = service.get(&format!("{path}/versions")).await;
+    let items = page["items"].as_array().expect("items");
+    assert_eq!(items.len(), 3);
+    for (item, version) in items.iter().zip(1..) {
+        // The version itself says the same, and more.
+        let mut whole = service.get(&format!("{path}/versions/{version}")).await;
+        let summary = whole["summary"].take();
+        let whole = whole.as_object_mut().expect("an object");
+        for name in ["estimate_id", "summary", "request", "estimate", "charges"] {
+            whole.remove(name).expect(name);
+        }
+        for name in ["lines", "totals"] {
+            whole.insert(name.to_owned(), summary[name].clone());
+        }
+        assert_eq!(item, &Value::Object(whole.clone()));
+    }
+    assert_eq!((&items[1]["lines"], items[1].get("figures_of")), (&json!(300), None));
+    assert_eq!((&items[2]["figures_of"], &items[2]["archived"]), (&json!(2), &json!(true)));
+
+    let page = service.request(Method::GET, &format!("{path}/versions?limit=2")).await;
+    let link = page.headers()["link"].to_str().expect("text").to_owned();
+    assert_eq!(link, format!("<{path}/versions?limit=2&after=2>; rel=\"next\""));
+    let rest = service.request(Method::GET, &format!("{path}/versions?limit=2&after=2")).await;
+    assert!(!rest.headers().contains_key("link"));
+    assert_eq!(rest.json::<Value>().await.expect("JSON")["items"], json!([items[2]]));
+    assert_eq!(service.get(&format!("{path}/versions?after=3")).await["items"], json!([]));
+    for (path, status) in [
+        (format!("{path}/versions?limit=0"), 400),
+        (format!("{path}/versions?after=x"), 400),
+        ("/v1/estimates/x/versions".to_owned(), 404),
+        (format!("/v1/estimates/{}/versions", uuid::Uuid::nil()), 404),
+    ] {
+        assert_eq!(service.get_refused(&path).await.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_of_a_thousand_currencies_is_listed_whole() {
+    let service = Service::new().await;
+    let letter = |number: u32| char::from_u32(u32::from(b'A') + number % 26).expect("a letter");
+    let currency =
+        |number: u32| String::from_iter([letter(number / 676), letter(number / 26), letter(number)]);
+    let mut rows = vec!["provider,service,region,sku_id,sku_price_id,unit,currency,amount".to_owned()];
+    rows.extend((0..1_200).map(|n| format!("acme,Compute,paris,S{n},R{n},Hrs,{},0.25", currency(n))));
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    service.load(list("acme/paris", "2026-01-01T00:00:00Z", &rows)).await;
+    let lines: Vec<Value> = (0..1_200).map(|n| line(ACME, &format!("S{n}"), json!({}))).collect();
+    let saved = create(&service, &web(json!({"lines": lines}))).await;
+    // More than is fetched of a payload at first.
+    assert!(saved["summary"].to_string().len() > 65_536);
+    let page = service.get(&format!("{}/versions", path_of(&saved))).await;
+    assert_eq!(page["items"][0]["totals"], saved["summary"]["totals"]);
+}
+
+#[tokio::test]
 async fn what_cannot_be_saved_is_refused_and_leaves_nothing() {
     let service = Service::with_starter_lists().await;
     for (body, status, place) in [
@@ -345,6 +410,7 @@ async fn other_tenants_see_nothing_and_viewers_save_nothing() {
     let report = json!({"estimates": [{"id": id}]});
     let routes = [
         (Method::GET, path.clone(), Value::Null, 200),
+        (Method::GET, format!("{path}/versions"), Value::Null, 200),
         (Method::GET, format!("{path}/versions/1"), Value::Null, 200),
         (Method::GET, format!("{path}/versions/1?format=csv"), Value::Null, 200),
         (Method::GET, format!("{path}/diff?from=1&to=now"), Value::Null, 200),

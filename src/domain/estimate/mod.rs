@@ -97,7 +97,8 @@ impl From<Month> for String {
 }
 
 /// A valid request. Its JSON form is a request again, with the defaults written out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = WholeEstimateRequest)]
 pub struct EstimateRequest {
     /// Name of the estimate, for saving.
     pub name: Option<String>,
@@ -106,6 +107,7 @@ pub struct EstimateRequest {
     /// Hours that each month has; `None` where `month` says it.
     pub hours_per_month: Option<Decimal>,
     /// The month whose own hours count.
+    #[schema(value_type = Option<String>, pattern = "^[0-9]{4}-[0-9]{2}$", example = "2026-02")]
     pub month: Option<Month>,
     /// World time of the prices and the discount policy; `None`: now.
     pub as_of: Option<DateTime<Utc>>,
@@ -124,7 +126,8 @@ impl EstimateRequest {
 }
 
 /// One resource to price.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = WholeEstimateRequestLine)]
 pub struct RequestLine {
     /// What the client calls it; the resource, where the client does not say.
     pub label: String,

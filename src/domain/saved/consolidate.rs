@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::{Exact, Version};
 
 /// Sums of what some lines cost.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = EstimateSums)]
 pub struct Sums {
     /// For the month.
     pub monthly_cost: Exact,
@@ -23,7 +24,8 @@ impl Sums {
 }
 
 /// What lines that share these names cost, in one currency. A name that does not belong to the sum is absent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = EstimateReportRow)]
 pub struct Consolidated {
     /// ISO 4217 code.
     pub currency: String,

@@ -25,7 +25,8 @@ use crate::domain::estimate::{DEFAULT_HOURS_PER_MONTH, PricingBasis};
 use crate::domain::precise::{Overflow, add, subtract};
 
 /// What was compared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = EstimateDiffPoint)]
 pub struct Point {
     /// `None`: now, or what if.
     pub version: Option<i64>,
@@ -49,7 +50,8 @@ impl Point {
 }
 
 /// Monthly costs and why they differ: `difference` = `configuration` + `price` + `discount_policy`, exactly.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = EstimateDiffEffects)]
 pub struct Effects {
     /// Before; zero for a line that was added.
     pub from_monthly_cost: Exact,
@@ -89,8 +91,9 @@ impl Effects {
 }
 
 /// What became of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = EstimateDiffStatus)]
 pub enum Status {
     /// Costs the same for the same.
     Unchanged,
@@ -103,7 +106,8 @@ pub enum Status {
 }
 
 /// One line of both, or of one of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = EstimateDiffLine)]
 pub struct LineDiff {
     /// By which the lines were matched.
     pub label: String,
@@ -113,6 +117,7 @@ pub struct LineDiff {
     pub currency: String,
     /// What is asked for differently: names of fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
     pub changed: Vec<&'static str>,
     /// The old prices of what is asked for now are not known, so `price` is zero and its part is in `configuration`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -123,7 +128,8 @@ pub struct LineDiff {
 }
 
 /// The sums of one currency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = EstimateDiffTotal)]
 pub struct TotalDiff {
     /// ISO 4217 code.
     pub currency: String,
@@ -133,7 +139,8 @@ pub struct TotalDiff {
 }
 
 /// The whole comparison.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = EstimateDiff)]
 pub struct Diff {
     /// The old one.
     pub from: Point,

@@ -6,6 +6,8 @@ use std::ops::{Add, Neg, Sub};
 use num_bigint::BigInt;
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 /// The decimals that a [`Decimal`] can have.
 const SCALE: usize = 28;
@@ -88,6 +90,19 @@ impl Serialize for Exact {
         serializer.collect_str(self)
     }
 }
+
+impl utoipa::PartialSchema for Exact {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(r"^-?[0-9]+(\.[0-9]+)?$"))
+            .description(Some("A sum or a difference, exact whatever digits it takes."))
+            .examples([serde_json::json!("-2.5")])
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for Exact {}
 
 #[cfg(test)]
 mod tests {

@@ -77,7 +77,8 @@ struct Payload<'a, R, E, C> {
 }
 
 /// One price of a line and what is billed at it, as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = EstimateCharge)]
 pub struct StoredCharge<'a> {
     /// Index of the line.
     pub line: usize,
@@ -164,7 +165,8 @@ fn written(payload: &impl Serialize) -> String {
 }
 
 /// A stored version, of which only what is said about it has been read.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = StoredEstimate)]
 pub struct Stored<'a> {
     /// From one.
     pub version: i64,
@@ -183,12 +185,15 @@ pub struct Stored<'a> {
     pub summary: Summary,
     /// As it was asked for, with the defaults written out.
     #[serde(borrow)]
+    #[schema(value_type = EstimateRequest)]
     pub request: &'a RawValue,
     /// As it was answered.
     #[serde(borrow)]
+    #[schema(value_type = Estimate)]
     pub estimate: &'a RawValue,
     /// What each line is billed by.
     #[serde(borrow)]
+    #[schema(value_type = Vec<StoredCharge>)]
     pub charges: &'a RawValue,
 }
 

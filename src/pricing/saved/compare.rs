@@ -54,7 +54,7 @@ pub enum Other {
 }
 
 /// A version asked differently.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct WhatIfAnswer {
     /// What was asked.
     pub request: EstimateRequest,
@@ -65,7 +65,8 @@ pub struct WhatIfAnswer {
 }
 
 /// A version in a report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = EstimateSummed)]
 pub struct Picked {
     /// The estimate.
     pub estimate_id: Uuid,
@@ -77,7 +78,8 @@ pub struct Picked {
 }
 
 /// Several estimates in one report. Sums are exact; there are no exchange rates.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = EstimateReport)]
 pub struct Report {
     /// What was summed.
     pub estimates: Vec<Picked>,

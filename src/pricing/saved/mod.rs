@@ -83,11 +83,16 @@ pub struct SavedVersion {
 }
 
 /// A version as it is shown: the payload behind what the ledger says of it.
-#[derive(Serialize)]
-struct Shown<'a> {
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = EstimateVersion)]
+pub struct ShownVersion<'a> {
+    /// The estimate.
     estimate_id: Uuid,
+    /// When the ledger took it.
     saved_at: DateTime<Utc>,
+    /// Who saved it.
     saved_by: &'a str,
+    /// Of the event.
     position: i64,
     #[serde(flatten)]
     stored: Stored<'a>,
@@ -99,7 +104,7 @@ impl SavedVersion {
     /// # Errors
     /// The payload is none of ours.
     pub fn json(&self) -> Result<Vec<u8>, PricingError> {
-        let shown = Shown {
+        let shown = ShownVersion {
             estimate_id: self.estimate_id,
             saved_at: self.saved_at,
             saved_by: &self.saved_by,
@@ -178,6 +183,62 @@ impl TryFrom<StoredRow> for EstimateRow {
             created_by: row.created_by,
             saved_at: row.saved_at,
             saved_by: row.saved_by,
+            position: row.position,
+        })
+    }
+}
+
+/// A version as the list of an estimate's versions shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = EstimateVersionRow)]
+pub struct VersionRow {
+    /// From one.
+    pub version: i64,
+    /// What is said about it.
+    #[serde(flatten)]
+    pub about: About,
+    /// The version whose figures these are, where only what is said about it has changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figures_of: Option<i64>,
+    /// What it costs.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// When the ledger took it.
+    pub saved_at: DateTime<Utc>,
+    /// Who saved it.
+    pub saved_by: String,
+    /// Of the event.
+    pub position: i64,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct StoredVersionRow {
+    version: i64,
+    name: String,
+    note: Option<String>,
+    tags: Vec<String>,
+    archived: bool,
+    figures_of: Option<i64>,
+    summary: String,
+    recorded_at: DateTime<Utc>,
+    actor: String,
+    position: i64,
+}
+
+impl TryFrom<StoredVersionRow> for VersionRow {
+    type Error = PricingError;
+
+    fn try_from(row: StoredVersionRow) -> Result<Self, PricingError> {
+        let summary = serde_json::from_str(&row.summary).map_err(|error| {
+            PricingError::Inconsistent(format!("event {}: summary: {error}", row.position))
+        })?;
+        Ok(Self {
+            version: row.version,
+            about: About { name: row.name, note: row.note, tags: row.tags, archived: row.archived },
+            figures_of: row.figures_of,
+            summary,
+            saved_at: row.recorded_at,
+            saved_by: row.actor,
             position: row.position,
         })
     }
@@ -363,6 +424,33 @@ impl Pricing {
         transaction.commit().await?;
         let items = rows.into_iter().map(EstimateRow::try_from).collect::<Result<_, _>>()?;
         Ok(Page::of(items, limit, |row: &EstimateRow| row.position))
+    }
+
+    /// The versions of a tenant's estimate, oldest first, after a version; `None` where there is no such estimate.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn estimate_versions(
+        &self,
+        tenant: &str,
+        estimate_id: Uuid,
+        after: i64,
+        limit: i64,
+    ) -> Result<Option<Page<VersionRow>>, PricingError> {
+        let mut transaction = tenant_transaction(&self.pool, tenant).await?;
+        let rows: Vec<StoredVersionRow> = sqlx::query_as(include_str!("sql/versions.sql"))
+            .bind(estimate_stream(estimate_id))
+            .bind(tenant)
+            .bind(after)
+            .bind(limit + 1)
+            .fetch_all(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        if rows.is_empty() && self.estimate_get(tenant, estimate_id).await?.is_none() {
+            return Ok(None);
+        }
+        let items = rows.into_iter().map(VersionRow::try_from).collect::<Result<_, _>>()?;
+        Ok(Some(Page::of(items, limit, |row: &VersionRow| row.version)))
     }
 
     /// What was saved under the caller's key before. It is looked for before anything is calculated: by now the same
