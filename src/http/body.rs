@@ -122,9 +122,19 @@ pub(super) fn idempotent(
 
 /// A small JSON object, described by `example` where it is refused. An empty body stands for an empty object.
 pub(super) fn json_of<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
-    let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body)
-        .map_err(|error| Problem::new(ProblemType::InvalidRequest, format!("{error}; send {example}")))
+    object_of(if body.is_empty() { b"{}" } else { body }, example)
+}
+
+/// The same where there has to be one.
+pub(super) fn object_of<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
+    let refused = |why: &dyn std::fmt::Display| {
+        Problem::new(ProblemType::InvalidRequest, format!("{why}; send {example}"))
+    };
+    // A list of the values of an object would do as well, in the order of its fields, which nobody was promised.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(refused(&"a list is no object"));
+    }
+    serde_json::from_slice(body).map_err(|error| refused(&error))
 }
 
 fn other_media_type(headers: &HeaderMap) -> Option<String> {

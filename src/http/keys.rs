@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Http;
-use super::body::read_json;
+use super::body::{object_of, read_json};
 use super::page::not_found;
 use super::problem::{Problem, ProblemType};
 use super::scopes::scopes_checked;
@@ -63,12 +63,10 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = read_json(request).await?;
-    let New { name, role, scopes, expires_at } = serde_json::from_slice(&body).map_err(|error| {
-        let detail = format!(
-            "{error}; send {{\"name\":NAME,\"role\":ROLE,\"scopes\":[SCOPE,...] or null,\"expires_at\":TIME or null}}"
-        );
-        Problem::new(ProblemType::InvalidRequest, detail)
-    })?;
+    let New { name, role, scopes, expires_at } = object_of(
+        &body,
+        "{\"name\":NAME,\"role\":ROLE,\"scopes\":[SCOPE,...] or null,\"expires_at\":TIME or null}",
+    )?;
     let scopes = scopes.map(|scopes| scopes_checked(scopes, role)).transpose();
     let scopes = scopes.map_err(|detail| Problem::new(ProblemType::InvalidRequest, detail))?;
     let new = NewApiKey { name, role, scopes, expires_at };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Http;
 use super::access::unauthenticated;
-use super::body::{json_of, read_credentials};
+use super::body::{object_of, read_credentials};
 use super::problem::{Problem, ProblemType};
 use crate::access::{
     ACCESS_LIFETIME, Account, Login, LoginError, login, login_end, login_renew, password_change,
@@ -141,7 +141,7 @@ fn account_of(http: &Http, tenant: &str, name: &str) -> Result<Account, Problem>
 )]
 pub(super) async fn issue(State(http): State<Http>, request: Request) -> Result<Response, Problem> {
     let body = read_credentials(request).await?;
-    let grant = json_of(
+    let grant = object_of(
         &body,
         "{\"grant_type\":\"password\",\"tenant\":TENANT,\"name\":NAME,\"password\":PASSWORD} or \
          {\"grant_type\":\"refresh_token\",\"refresh_token\":TOKEN}",
@@ -174,7 +174,7 @@ pub(super) async fn issue(State(http): State<Http>, request: Request) -> Result<
 )]
 pub(super) async fn revoke(State(http): State<Http>, request: Request) -> Result<StatusCode, Problem> {
     let body = read_credentials(request).await?;
-    let Revoke { refresh_token } = json_of(&body, "{\"refresh_token\":TOKEN}")?;
+    let Revoke { refresh_token } = object_of(&body, "{\"refresh_token\":TOKEN}")?;
     login_end(&http.pool, &refresh_token).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -195,7 +195,7 @@ pub(super) async fn revoke(State(http): State<Http>, request: Request) -> Result
 )]
 pub(super) async fn set_password(State(http): State<Http>, request: Request) -> Result<StatusCode, Problem> {
     let body = read_credentials(request).await?;
-    let set = json_of(
+    let set = object_of(
         &body,
         "{\"setup_token\":TOKEN,\"password\":PASSWORD} or \
          {\"tenant\":TENANT,\"name\":NAME,\"password\":PASSWORD,\"new_password\":PASSWORD}",

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Http;
-use super::body::{json_of, read_json};
+use super::body::{object_of, read_json};
 use super::page::not_found;
 use super::problem::{Problem, ProblemType};
 use crate::access::{Principal, Role, User, UsersError, user_change, user_create, user_list, user_reset};
@@ -98,7 +98,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = read_json(request).await?;
-    let New { name, role } = json_of(&body, "{\"name\":NAME,\"role\":ROLE}")?;
+    let New { name, role } = object_of(&body, "{\"name\":NAME,\"role\":ROLE}")?;
     let created = user_create(&http.pool, &principal, &name, role).await;
     let (shown, setup_token) = created.map_err(|error| refused(error, &name))?;
     Ok(Created { shown, setup_token }.answer(StatusCode::CREATED))
@@ -130,10 +130,8 @@ pub(super) async fn change(
 ) -> Result<Response, Problem> {
     let user_id = id_of(&id)?;
     let body = read_json(request).await?;
-    let Change { role, disabled } = serde_json::from_slice(&body).map_err(|error| {
-        let detail = format!("{error}; send {{\"role\":ROLE,\"disabled\":true or false}}, or one of them");
-        Problem::new(ProblemType::InvalidRequest, detail)
-    })?;
+    let Change { role, disabled } =
+        object_of(&body, "{\"role\":ROLE,\"disabled\":true or false}, or one of them")?;
     let changed = user_change(&http.pool, &principal, user_id, role, disabled).await;
     Ok(axum::Json(changed.map_err(|error| refused(error, &id))?).into_response())
 }

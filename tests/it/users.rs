@@ -158,6 +158,11 @@ async fn a_user_sets_a_password_logs_in_and_goes_on() {
         unknown(renew(url, nothing).await).await;
     }
     assert_eq!(change(&service, &id, &json!({})).await["name"], "ada@example.org");
+    for body in [None, Some(json!([null, null])), Some(json!({"name": "bob"}))] {
+        let path = format!("{USERS}/{id}");
+        let refused = administrator(&service, TENANT).refused(Method::PATCH, &path, body.as_ref()).await;
+        assert_eq!((refused.status, refused.kind()), (400, "invalid-request"), "{body:?}");
+    }
 }
 
 #[tokio::test]
@@ -381,6 +386,7 @@ async fn users_that_cannot_be_are_refused() {
         (json!({"name": "a\u{0}", "role": "viewer"}), "name"),
         (json!({"name": "a", "role": "root"}), "role"),
         (json!({"name": "a"}), "role"),
+        (json!(["a", "viewer"]), "no object"),
         (json!({"name": "a", "role": "viewer", "password": PASSWORD}), "password"),
     ] {
         let refused = refusal(&body).await;
@@ -433,6 +439,7 @@ async fn bodies_with_credentials_are_small_and_say_one_thing() {
         ),
         ("/v1/token", json!({"grant_type": "refresh_token", "refresh_token": large}), 413, "8192"),
         ("/v1/token/revoke", json!({}), 400, "refresh_token"),
+        ("/v1/token", json!([{"refresh_token": "mrr_"}]), 400, "no object"),
         ("/v1/password", json!({}), 400, "belong together"),
         (
             "/v1/password",
