@@ -9,6 +9,7 @@ pub mod estimate;
 pub mod event;
 pub mod formula;
 pub mod money;
+pub mod object;
 pub mod precise;
 pub mod price;
 pub mod price_list;

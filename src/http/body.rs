@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::MAX_BODY_BYTES;
 use super::problem::{Problem, ProblemType};
 use crate::access::Principal;
+use crate::domain::object::Object;
 use crate::people::Idempotent;
 
 /// How much of a body that is refused is read and thrown away. A client that is still sending when the connection is
@@ -127,14 +128,8 @@ pub(super) fn json_of<T: DeserializeOwned>(body: &[u8], example: &str) -> Result
 
 /// The same where there has to be one.
 pub(super) fn object_of<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
-    let refused = |why: &dyn std::fmt::Display| {
-        Problem::new(ProblemType::InvalidRequest, format!("{why}; send {example}"))
-    };
-    // A list of the values of an object would do as well, in the order of its fields, which nobody was promised.
-    if body.trim_ascii_start().first() == Some(&b'[') {
-        return Err(refused(&"a list is no object"));
-    }
-    serde_json::from_slice(body).map_err(|error| refused(&error))
+    let read = serde_json::from_slice(body).map(|Object(read)| read);
+    read.map_err(|error| Problem::new(ProblemType::InvalidRequest, format!("{error}; send {example}")))
 }
 
 fn other_media_type(headers: &HeaderMap) -> Option<String> {

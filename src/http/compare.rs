@@ -10,11 +10,12 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::Http;
-use super::body::read_json;
+use super::body::{object_of, read_json};
 use super::page::Parameters;
 use super::problem::{Problem, ProblemType};
 use super::saved::{estimate_id_of, version_of};
 use crate::access::Principal;
+use crate::domain::object::Object;
 use crate::domain::saved::{Diff, WhatIf};
 use crate::pricing::{CompareError, MAX_CONSOLIDATED, Other, Report, WhatIfAnswer};
 
@@ -74,9 +75,7 @@ pub(super) async fn diff(
 
 async fn read<T: DeserializeOwned>(request: Request, example: &str) -> Result<T, Problem> {
     let body = read_json(request).await?;
-    serde_json::from_slice(&body).map_err(|error| {
-        Problem::new(ProblemType::InvalidRequest, format!("{error}; send an object such as {example}"))
-    })
+    object_of(&body, &format!("an object such as {example}"))
 }
 
 /// A version with something asked differently, at official prices, not saved.
@@ -107,7 +106,8 @@ pub(super) async fn what_if(
 #[serde(deny_unknown_fields)]
 #[schema(as = EstimatesToConsolidate)]
 struct Wanted {
-    estimates: Vec<WantedEstimate>,
+    #[schema(value_type = Vec<WantedEstimate>)]
+    estimates: Vec<Object<WantedEstimate>>,
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -142,9 +142,12 @@ pub(super) async fn consolidate(
         return wrong(format!("estimates: a report has 1 to {MAX_CONSOLIDATED} of them"));
     }
     let mut seen = BTreeSet::new();
-    if let Some(twice) = estimates.iter().find(|one| !seen.insert(one.id)) {
-        return wrong(format!("estimates: {} is there twice and would count twice; give it once", twice.id));
+    if let Some(twice) = estimates.iter().find(|Object(one)| !seen.insert(one.id)) {
+        return wrong(format!(
+            "estimates: {} is there twice and would count twice; give it once",
+            twice.0.id
+        ));
     }
-    let wanted: Vec<_> = estimates.into_iter().map(|one| (one.id, one.version)).collect();
+    let wanted: Vec<_> = estimates.into_iter().map(|Object(one)| (one.id, one.version)).collect();
     Ok(axum::Json(http.pricing.estimates_consolidate(&principal.tenant, &wanted).await?).into_response())
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Http;
-use super::body::read_json;
+use super::body::{object_of, read_json};
 use super::conditional::{version_expected, with_etag};
 use super::problem::{Problem, ProblemType};
 use crate::access::Principal;
@@ -54,12 +54,8 @@ pub(super) async fn set(
 ) -> Result<Response, Problem> {
     let expected = version_expected(request.headers(), "discount policy")?;
     let body = read_json(request).await?;
-    let Wanted { rates } = serde_json::from_slice(&body).map_err(|error| {
-        let detail = format!(
-            "{error}; send {{\"rates\":{{\"on-demand\":\"0\",\"reserved-1y\":\"0.40\",...}}}}, all four"
-        );
-        Problem::new(ProblemType::InvalidRequest, detail)
-    })?;
+    let Wanted { rates } =
+        object_of(&body, "{\"rates\":{\"on-demand\":\"0\",\"reserved-1y\":\"0.40\",...}}, all four")?;
     let set =
         policy_set(&http.refresher.appender, principal.shared_origin(Uuid::now_v7()), expected, rates).await;
     match set {

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Http;
-use super::body::{IdempotencyKey, idempotency_key, read_json};
+use super::body::{IdempotencyKey, idempotency_key, json_of, read_json};
 use super::page::{PagingByState, Parameters, not_found, page_of, paged, state_of, text_of};
 use super::problem::{Problem, ProblemType};
 use crate::access::Principal;
@@ -99,15 +99,7 @@ pub(super) async fn start(
 ) -> Result<Response, Problem> {
     let key = idempotency_key(request.headers())?;
     let body = read_json(request).await?;
-    let start: Start = if body.is_empty() {
-        Start::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|error| {
-            let detail =
-                format!("{error}; send {{\"source\":NAME,\"scope\":SCOPE}}, or nothing for all lists");
-            Problem::new(ProblemType::InvalidRequest, detail)
-        })?
-    };
+    let start: Start = json_of(&body, "{\"source\":NAME,\"scope\":SCOPE}, or nothing for all lists")?;
     let (source, scope) = (text_of("source", start.source)?, text_of("scope", start.scope)?);
     let asked = http
         .on_demand

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Http;
-use super::body::read_json;
+use super::body::{object_of, read_json};
 use super::page::{Parameters, not_found, page_of, paged};
 use super::problem::{Problem, ProblemType};
 use crate::access::Principal;
@@ -70,10 +70,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = read_json(request).await?;
-    let new = serde_json::from_slice(&body).map_err(|error| {
-        let detail = format!("the body: {error}; send {{\"url\": ...}} and, if you like, filters");
-        Problem::new(ProblemType::InvalidRequest, detail)
-    })?;
+    let new = object_of(&body, "{\"url\": ...} and, if you like, filters")?;
     let (webhook, secret) = http.webhooks.create(&principal.tenant, &principal.actor(), &new).await?;
     let place = format!("/v1/webhooks/{}", webhook.webhook_id);
     let created = Created { webhook: &webhook, secret: secret.expose() };

@@ -122,6 +122,19 @@ async fn requests_that_are_not_well_formed_are_refused_with_the_place() {
         (with("quantity", json!(3)), "/lines/0/quantity", "a text is needed, not the number 3"),
         (with("quantity", json!([])), "/lines/0/quantity", "a text is needed, not an array"),
         (without_quantity, "/lines/0/quantity", "is missing"),
+        // The values of a line, or of a request, in the order of its fields.
+        (
+            json!({"lines": [["web", "aws", EC2[1], EC2[2], "t3.medium", null, "1", null, null, null]]})
+                .to_string(),
+            "/lines/0",
+            "a line is an object, not an array",
+        ),
+        (
+            json!([null, null, null, null, null, null, null, [line(EC2, "t3.medium", json!({}))]])
+                .to_string(),
+            "",
+            "the request is an array",
+        ),
         (with("usage_per_month", json!("-5")), "/lines/0/usage_per_month", "-5 is negative"),
         (with("region", json!("")), "/lines/0/region", "the text is empty"),
         (with("resource", json!("x\u{0}y")), "/lines/0/resource", "control character U+0000"),

@@ -386,7 +386,7 @@ async fn users_that_cannot_be_are_refused() {
         (json!({"name": "a\u{0}", "role": "viewer"}), "name"),
         (json!({"name": "a", "role": "root"}), "role"),
         (json!({"name": "a"}), "role"),
-        (json!(["a", "viewer"]), "no object"),
+        (json!(["a", "viewer"]), "an object"),
         (json!({"name": "a", "role": "viewer", "password": PASSWORD}), "password"),
     ] {
         let refused = refusal(&body).await;
@@ -439,7 +439,7 @@ async fn bodies_with_credentials_are_small_and_say_one_thing() {
         ),
         ("/v1/token", json!({"grant_type": "refresh_token", "refresh_token": large}), 413, "8192"),
         ("/v1/token/revoke", json!({}), 400, "refresh_token"),
-        ("/v1/token", json!([{"refresh_token": "mrr_"}]), 400, "no object"),
+        ("/v1/token", json!([{"refresh_token": "mrr_"}]), 400, "an object"),
         ("/v1/password", json!({}), 400, "belong together"),
         (
             "/v1/password",

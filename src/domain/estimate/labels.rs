@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::validate::{Problems, Spot, check_text, missing, request};
 use super::{EstimateRequest, InvalidRequest, MAX_NAME_CHARS, read};
+use crate::domain::object::Object;
 
 /// The longest note, in characters.
 pub const MAX_NOTE_CHARS: usize = 2_000;
@@ -63,13 +64,13 @@ pub fn save_request_parse(body: &[u8], is_first: bool) -> Result<(EstimateReques
 /// Everything that is wrong with it, also that it says nothing.
 pub fn relabel_parse(body: &[u8]) -> Result<Relabel, InvalidRequest> {
     let mut problems = Problems::default();
-    let relabel = match serde_json::from_slice::<Relabel>(body) {
-        Ok(relabel) if relabel == Relabel::default() => {
+    let relabel = match serde_json::from_slice::<Object<Relabel>>(body) {
+        Ok(Object(relabel)) if relabel == Relabel::default() => {
             let remedy = "give at least one of name, note, tags, archived";
             problems.add(&Spot::root(), "nothing is to change".into(), remedy);
             None
         }
-        Ok(relabel) => {
+        Ok(Object(relabel)) => {
             if let Some(name) = &relabel.name {
                 check_text(name, MAX_NAME_CHARS, &Spot::root().field("name"), &mut problems);
             }

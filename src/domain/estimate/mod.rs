@@ -32,6 +32,7 @@ pub use labels::{
 };
 
 use crate::domain::discounts::PricingModel;
+use crate::domain::object::Object;
 use crate::domain::price::Attributes;
 
 /// The most lines a request may have.
@@ -197,8 +198,8 @@ pub fn request_parse(body: &[u8]) -> Result<EstimateRequest, InvalidRequest> {
 }
 
 fn read(body: &[u8], problems: &mut validate::Problems) -> Option<wire::RequestText> {
-    match serde_json::from_slice::<wire::RequestText>(body) {
-        Ok(text) => Some(text),
+    match serde_json::from_slice(body) {
+        Ok(Object(text)) => Some(text),
         // The second, slower reading finds the places.
         Err(error) => wire::read_slowly(body, &error, problems),
     }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::domain::discounts::PricingModel;
 use crate::domain::money::{SIGNIFICANT_DIGITS, parse_decimal};
+use crate::domain::object::Object;
 use crate::domain::price::Attributes;
 
 /// A place in the request; its pointer is only written out when something is wrong there.
@@ -112,7 +113,7 @@ pub(super) fn request(text: RequestText, problems: &mut Problems) -> Option<Esti
     Some(EstimateRequest { name: text.name, session, hours_per_month, month, as_of, lines })
 }
 
-fn lines(lines: Option<Vec<LineText>>, problems: &mut Problems) -> Option<Vec<RequestLine>> {
+fn lines(lines: Option<Vec<Object<LineText>>>, problems: &mut Problems) -> Option<Vec<RequestLine>> {
     let spot = Spot::root().field("lines");
     let Some(lines) = lines else {
         if !problems.is_mistyped(&spot) {
@@ -130,7 +131,7 @@ fn lines(lines: Option<Vec<LineText>>, problems: &mut Problems) -> Option<Vec<Re
         return None;
     }
     let mut checked = Vec::with_capacity(lines.len());
-    for (index, text) in lines.into_iter().enumerate() {
+    for (index, Object(text)) in lines.into_iter().enumerate() {
         checked.extend(line(index, text, problems));
     }
     Some(checked)

@@ -11,6 +11,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::validate::{Problems, Spot};
+use crate::domain::object::Object;
 
 /// A request as texts.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
@@ -24,7 +25,8 @@ pub struct RequestText {
     pub(super) hours_per_month: Option<String>,
     pub(super) month: Option<String>,
     pub(super) as_of: Option<String>,
-    pub(super) lines: Option<Vec<LineText>>,
+    #[schema(value_type = Option<Vec<LineText>>)]
+    pub(super) lines: Option<Vec<Object<LineText>>>,
 }
 
 const REQUEST_FIELDS: &str = "name, note, tags, session, hours_per_month, month, as_of, lines";
@@ -119,7 +121,8 @@ fn request(value: Value, problems: &mut Problems) -> RequestText {
                 Value::Null => {}
                 Value::Array(lines) => {
                     let lines = lines.into_iter().enumerate();
-                    text.lines = Some(lines.map(|(index, value)| line(index, value, problems)).collect());
+                    text.lines =
+                        Some(lines.map(|(index, value)| Object(line(index, value, problems))).collect());
                 }
                 other => {
                     problems.mistyped(
