@@ -222,6 +222,7 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
         ])
         .expose_headers([
             header::CONTENT_DISPOSITION,
+            header::CONTENT_LOCATION,
             header::ETAG,
             header::LINK,
             header::LOCATION,

@@ -139,18 +139,20 @@ async fn a_limit_of_none_is_no_limit() {
 
 #[tokio::test]
 async fn a_client_that_never_says_what_it_wants_is_not_waited_for() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let app = axum::Router::new().route("/", axum::routing::get(async || "here"));
-    let patience =
-        Patience { first_request: Duration::from_millis(100), next_request: Duration::from_millis(100) };
-    tokio::spawn(serve(listener, app, patience, std::future::pending()));
-    for (said, answers) in [
-        ("", 0),
-        ("GET / HTT", 0),
-        ("GET / HTTP/1.1\r\nhost: a\r\n", 0),
-        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", 1),
+    let (soon, later) = (Duration::from_millis(100), Duration::from_secs(3));
+    let asked = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    for (first_request, next_request, said, answers) in [
+        (soon, later, "", 0),
+        (soon, later, "GET / HTT", 0),
+        (soon, later, &asked[..asked.len() - 2], 0),
+        // Long enough to ask on a busy machine.
+        (later, later, asked, 1),
     ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let app = axum::Router::new().route("/", axum::routing::get(async || "here"));
+        let patience = Patience { first_request, next_request };
+        tokio::spawn(serve(listener, app, patience, std::future::pending()));
         let mut client = TcpStream::connect(address).await.expect("connects");
         client.write_all(said.as_bytes()).await.expect("sends");
         let mut heard = String::new();
