@@ -119,14 +119,12 @@ pub(super) async fn list(
         stream: text_of("stream", list.stream)?,
         tenant: Some(principal.tenant),
     };
-    let events = ledger::read(&http.pool, after, &filter, limit + 1).await?;
+    let (events, is_cut) = ledger::read_some(&http.pool, after, &filter, limit + 1).await?;
     let shown = events.iter().map(Shown::new).collect::<Result<Vec<_>, _>>()?;
     let mut page = Page::of(shown, limit, |event| event.position);
     // A page of large events is shorter than was asked for.
-    if let (None, Some(last)) = (page.next_after, events.last())
-        && !ledger::read(&http.pool, last.position, &filter, 1).await?.is_empty()
-    {
-        page.next_after = Some(last.position);
+    if is_cut {
+        page.next_after = page.items.last().map(|event| event.position);
     }
     Ok(paged(&uri, &page))
 }

@@ -19,7 +19,7 @@ pub use connect::{ConnectError, connect, migrate};
 pub use hash::leaf_hash;
 pub use idempotency::idempotency_answer;
 pub use lead::{HEARTBEAT, Lead, answered};
-pub use read::{Event, EventFilter, Tail, head, id, read};
+pub use read::{Event, EventFilter, Tail, head, id, read, read_some};
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -60,6 +60,13 @@ impl Event {
     }
 }
 
+#[derive(sqlx::FromRow)]
+struct Row {
+    #[sqlx(flatten)]
+    event: Event,
+    has_next: bool,
+}
+
 /// Which events to read.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
@@ -98,7 +105,20 @@ pub async fn read(
     filter: &EventFilter,
     limit: i64,
 ) -> Result<Vec<Event>, sqlx::Error> {
-    sqlx::query_as(include_str!("sql/read.sql"))
+    Ok(read_some(executor, after, filter, limit).await?.0)
+}
+
+/// The same, and whether some of the `limit` were left out for their size.
+///
+/// # Errors
+/// The database failed.
+pub async fn read_some(
+    executor: impl PgExecutor<'_>,
+    after: i64,
+    filter: &EventFilter,
+    limit: i64,
+) -> Result<(Vec<Event>, bool), sqlx::Error> {
+    let rows: Vec<Row> = sqlx::query_as(include_str!("sql/read.sql"))
         .bind(after)
         .bind(&filter.event_types)
         .bind(&filter.stream)
@@ -107,7 +127,9 @@ pub async fn read(
         .bind(SHARED_TENANT)
         .bind(MAX_READ_BYTES)
         .fetch_all(executor)
-        .await
+        .await?;
+    let is_cut = rows.last().is_some_and(|last| last.has_next);
+    Ok((rows.into_iter().map(|row| row.event).collect(), is_cut))
 }
 
 /// Follows the log: each batch starts where the last one ended, and nothing is ever skipped, since a position becomes

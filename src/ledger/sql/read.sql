@@ -1,9 +1,11 @@
 -- The next events after a position, of the wanted types and stream, that a tenant may see: at least one, then as many as
--- a number of bytes as stored holds, since a saved estimate may have megabytes.
+-- a number of bytes as stored holds, since a saved estimate may have megabytes. The last one says whether others were left
+-- out for that.
 select position, event_id, stream, stream_version, event_type, recorded_at, effective_at, actor, tenant,
-       correlation_id, causation_id, data::text as data, leaf_hash
+       correlation_id, causation_id, data::text as data, leaf_hash, has_next
 from (
-    select next.*, sum(pg_column_size(data)) over (order by position) - pg_column_size(data) as bytes_before
+    select next.*, sum(pg_column_size(data)) over place - pg_column_size(data) as bytes_before,
+           lead(position) over place is not null as has_next
     from (
         select * from events
         where position > $1
@@ -13,6 +15,7 @@ from (
         order by position
         limit $4
     ) next
+    window place as (order by position)
 ) counted
 where bytes_before < $7
 order by position
