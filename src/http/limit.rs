@@ -67,17 +67,11 @@ impl RateLimits {
     pub fn new(per_minute: u32, burst: u32) -> Self {
         let Some(per_minute) = NonZeroU32::new(per_minute) else { return Self::off() };
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
-        let part = |whole: NonZeroU32, part: u32| {
-            NonZeroU32::new(whole.get().div_ceil(part)).unwrap_or(NonZeroU32::MIN)
-        };
-        let parts = |of: u32| (part(per_minute, of), part(burst, of));
-        let (bad_tokens, credentials) = (parts(PART_OF_BAD_TOKENS), parts(PART_OF_CREDENTIALS));
-        let passwords = parts(PART_OF_PASSWORDS);
         Self(Some(Arc::new(Inner {
             principals: Limit::new("client", per_minute, burst),
-            bad_tokens: Limit::new("bad-tokens", bad_tokens.0, bad_tokens.1),
-            credentials: Limit::new("credentials", credentials.0, credentials.1),
-            passwords: Limit::new("passwords", passwords.0, passwords.1),
+            bad_tokens: Limit::part("bad-tokens", per_minute, burst, PART_OF_BAD_TOKENS),
+            credentials: Limit::part("credentials", per_minute, burst, PART_OF_CREDENTIALS),
+            passwords: Limit::part("passwords", per_minute, burst, PART_OF_PASSWORDS),
         })))
     }
 
@@ -102,19 +96,14 @@ impl RateLimits {
     /// Counts a password that is tried for an account, right or wrong; an error once there were too many.
     pub(super) fn password_for(&self, account: &Account) -> Result<(), Problem> {
         let Some(inner) = &self.0 else { return Ok(()) };
-        let is_full = inner.passwords.counts.len() >= MAX_COUNTED;
-        let account = if is_full { String::new() } else { account.to_string() };
-        inner.passwords.count(&account).map(|_| ())
+        inner.passwords.count_among(&account.to_string(), &String::new()).map(|_| ())
     }
 }
 
 impl Limit<IpAddr> {
     fn count_from(&self, address: Option<IpAddr>) -> Result<HeaderMap, Problem> {
-        let mut address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), network);
-        if self.counts.len() >= MAX_COUNTED {
-            address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        }
-        self.count(&address)
+        let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        self.count_among(&address.map_or(unspecified, network), &unspecified)
     }
 }
 
@@ -131,6 +120,17 @@ impl<K: std::hash::Hash + Eq + Clone> Limit<K> {
         let quota = Quota::per_minute(per_minute).allow_burst(burst);
         let counts = RateLimiter::dashmap(quota).with_middleware();
         Self { name, per_minute, burst, counts, requests: AtomicU32::new(0) }
+    }
+
+    /// So much of what others may send.
+    fn part(name: &'static str, per_minute: NonZeroU32, burst: NonZeroU32, part: u32) -> Self {
+        let of = |whole: NonZeroU32| NonZeroU32::new(whole.get().div_ceil(part)).unwrap_or(NonZeroU32::MIN);
+        Self::new(name, of(per_minute), of(burst))
+    }
+
+    /// Counts a client that anybody may make up: among the others, once there are too many to count each.
+    fn count_among(&self, client: &K, others: &K) -> Result<HeaderMap, Problem> {
+        self.count(if self.counts.len() >= MAX_COUNTED { others } else { client })
     }
 
     fn count(&self, client: &K) -> Result<HeaderMap, Problem> {
