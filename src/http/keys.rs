@@ -1,14 +1,14 @@
 //! API keys of the caller's tenant.
 
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Http;
 use super::body::{object_of, read_json};
-use super::page::not_found;
+use super::page::{not_found, shown_once, whole};
 use super::problem::{Problem, ProblemType};
 use super::scopes::scopes_checked;
 use crate::access::{ApiKey, KeysError, NewApiKey, Principal, Role, key_create, key_list, key_revoke};
@@ -76,18 +76,14 @@ pub(super) async fn create(
         KeysError::TooMany => Problem::new(ProblemType::Conflict, error.to_string()),
         KeysError::Database(error) => error.into(),
     })?;
-    let headers = [
-        (header::LOCATION, format!("/v1/api-keys/{}", shown.key_id)),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-    ];
-    Ok((StatusCode::CREATED, headers, axum::Json(Created { shown, key })).into_response())
+    let location = format!("/v1/api-keys/{}", shown.key_id);
+    Ok(shown_once(StatusCode::CREATED, location, Created { shown, key }))
 }
 
 /// API keys of the tenant, newest first, without the keys themselves.
 #[utoipa::path(get, path = "/v1/api-keys", responses((status = 200, body = Page<ApiKey>)))]
 pub(super) async fn list(State(http): State<Http>, principal: Principal) -> Result<Response, Problem> {
-    let items = key_list(&http.pool, &principal.tenant).await?;
-    Ok(axum::Json(serde_json::json!({ "items": items })).into_response())
+    Ok(whole(key_list(&http.pool, &principal.tenant).await?))
 }
 
 /// Revokes an API key from now on.

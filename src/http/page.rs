@@ -3,7 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::extract::Query;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,17 @@ pub(super) fn paged<T: Serialize>(uri: &Uri, page: &Page<T>) -> Response {
         }
     }
     response
+}
+
+/// A list that is always whole, as a page that is the last one.
+pub(super) fn whole<T: Serialize>(items: Vec<T>) -> Response {
+    axum::Json(Page { items, next_after: None }).into_response()
+}
+
+/// What was made at a place, with a secret that nobody is told again.
+pub(super) fn shown_once(status: StatusCode, location: String, made: impl Serialize) -> Response {
+    let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, "no-store".to_owned())];
+    (status, headers, axum::Json(made)).into_response()
 }
 
 /// The problem of a path that names nothing.

@@ -1,14 +1,14 @@
 //! Users of the caller's tenant.
 
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Http;
 use super::body::{object_of, read_json};
-use super::page::not_found;
+use super::page::{not_found, shown_once, whole};
 use super::problem::{Problem, ProblemType};
 use crate::access::{Principal, Role, User, UsersError, user_change, user_create, user_list, user_reset};
 use crate::pricing::Page;
@@ -36,11 +36,7 @@ struct Created {
 
 impl Created {
     fn answer(self, status: StatusCode) -> Response {
-        let headers = [
-            (header::LOCATION, format!("/v1/users/{}", self.shown.user_id)),
-            (header::CACHE_CONTROL, "no-store".to_owned()),
-        ];
-        (status, headers, axum::Json(self)).into_response()
+        shown_once(status, format!("/v1/users/{}", self.shown.user_id), self)
     }
 }
 
@@ -107,8 +103,7 @@ pub(super) async fn create(
 /// Users of the tenant, newest first, also those who are disabled.
 #[utoipa::path(get, path = "/v1/users", responses((status = 200, body = Page<User>)))]
 pub(super) async fn list(State(http): State<Http>, principal: Principal) -> Result<Response, Problem> {
-    let items = user_list(&http.pool, &principal.tenant).await?;
-    Ok(axum::Json(serde_json::json!({ "items": items })).into_response())
+    Ok(whole(user_list(&http.pool, &principal.tenant).await?))
 }
 
 /// Gives a user another role, or lets them in no longer, or again.

@@ -1,14 +1,14 @@
 //! Webhooks of the tenant that asks.
 
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Http;
 use super::body::{object_of, read_json};
-use super::page::{Parameters, not_found, page_of, paged};
+use super::page::{Parameters, not_found, page_of, paged, shown_once, whole};
 use super::problem::{Problem, ProblemType};
 use crate::access::Principal;
 use crate::pricing::Page;
@@ -74,15 +74,13 @@ pub(super) async fn create(
     let (webhook, secret) = http.webhooks.create(&principal.tenant, &principal.actor(), &new).await?;
     let place = format!("/v1/webhooks/{}", webhook.webhook_id);
     let created = Created { webhook: &webhook, secret: secret.expose() };
-    let headers = [(header::LOCATION, place), (header::CACHE_CONTROL, "no-store".to_owned())];
-    Ok((StatusCode::CREATED, headers, axum::Json(created)).into_response())
+    Ok(shown_once(StatusCode::CREATED, place, created))
 }
 
 /// Webhooks of the tenant.
 #[utoipa::path(get, path = "/v1/webhooks", responses((status = 200, body = Page<WebhookRow>)))]
 pub(super) async fn list(State(http): State<Http>, principal: Principal) -> Result<Response, Problem> {
-    let webhooks = http.webhooks.list(&principal.tenant).await?;
-    Ok(axum::Json(serde_json::json!({"items": webhooks})).into_response())
+    Ok(whole(http.webhooks.list(&principal.tenant).await?))
 }
 
 /// One webhook.
