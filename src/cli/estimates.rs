@@ -131,66 +131,48 @@ impl Estimates {
                 if page.items.is_empty() {
                     output::error(&"no estimate matches; leave one of the conditions out");
                 }
-                if json {
-                    page.items.iter().try_for_each(|row| output::json(row).map(|_| ()))?;
-                } else {
-                    let rows = page.items.iter().map(|row| {
-                        vec![
-                            row.estimate_id.to_string(),
-                            row.about.name.clone(),
-                            row.about.tags.join(", "),
-                            output::time(row.saved_at),
-                            row.version.to_string(),
-                            row.summary.lines.to_string(),
-                            monthly(&row.summary),
-                        ]
-                    });
-                    let titles = ["estimate", "name", "tags", "saved at", "version", "lines", "monthly"];
-                    output::table(&titles, rows.collect(), 4)?;
-                }
-                if let Some(after) = page.next_after {
-                    output::error(&format!("there are more: add --after {after}"));
-                }
-                Ok(Exit::Done)
+                let titles = ["estimate", "name", "tags", "saved at", "version", "lines", "monthly"];
+                output::page(&page, json, &titles, 4, |row| {
+                    vec![
+                        row.estimate_id.to_string(),
+                        row.about.name.clone(),
+                        row.about.tags.join(", "),
+                        output::time(row.saved_at),
+                        row.version.to_string(),
+                        row.summary.lines.to_string(),
+                        monthly(&row.summary),
+                    ]
+                })
             }
             Command::Versions { id, after, limit, json } => {
                 let page = app.pricing.estimate_versions(&tenant, id, after, limit).await?;
                 let page = page.with_context(|| unknown(&tenant, id, ""))?;
-                if json {
-                    page.items.iter().try_for_each(|row| output::json(row).map(|_| ()))?;
-                } else {
-                    let rows = page.items.iter().map(|row| {
-                        vec![
-                            row.version.to_string(),
-                            row.about.name.clone(),
-                            row.about.note.clone().unwrap_or_default(),
-                            row.about.tags.join(", "),
-                            output::time(row.saved_at),
-                            row.saved_by.clone(),
-                            if row.about.archived { "yes" } else { "" }.to_owned(),
-                            output::shown(row.figures_of),
-                            row.summary.lines.to_string(),
-                            monthly(&row.summary),
-                        ]
-                    });
-                    let titles = [
-                        "version",
-                        "name",
-                        "note",
-                        "tags",
-                        "saved at",
-                        "saved by",
-                        "archived",
-                        "figures of",
-                        "lines",
-                        "monthly",
-                    ];
-                    output::table(&titles, rows.collect(), 7)?;
-                }
-                if let Some(after) = page.next_after {
-                    output::error(&format!("there are more: add --after {after}"));
-                }
-                Ok(Exit::Done)
+                let titles = [
+                    "version",
+                    "name",
+                    "note",
+                    "tags",
+                    "saved at",
+                    "saved by",
+                    "archived",
+                    "figures of",
+                    "lines",
+                    "monthly",
+                ];
+                output::page(&page, json, &titles, 7, |row| {
+                    vec![
+                        row.version.to_string(),
+                        row.about.name.clone(),
+                        row.about.note.clone().unwrap_or_default(),
+                        row.about.tags.join(", "),
+                        output::time(row.saved_at),
+                        row.saved_by.clone(),
+                        if row.about.archived { "yes" } else { "" }.to_owned(),
+                        output::shown(row.figures_of),
+                        row.summary.lines.to_string(),
+                        monthly(&row.summary),
+                    ]
+                })
             }
             Command::Show { id, version } => {
                 output::line(&String::from_utf8(found(app, &tenant, id, version).await?.json()?)?)

@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use super::Exit;
+use crate::pricing::Page;
 
 /// An error on stderr.
 pub(super) fn error(error: &impl Display) {
@@ -50,6 +51,25 @@ pub(super) fn table(titles: &[&str], rows: Vec<Vec<String>>, numbers_from: usize
         column.set_cell_alignment(CellAlignment::Right);
     }
     line(&table.trim_fmt())
+}
+
+/// A page, as rows under titles or as one line of JSON an item, and on stderr how to go on.
+pub(super) fn page<T: Serialize>(
+    page: &Page<T>,
+    as_json: bool,
+    titles: &[&str],
+    numbers_from: usize,
+    row: impl Fn(&T) -> Vec<String>,
+) -> anyhow::Result<Exit> {
+    if as_json {
+        page.items.iter().try_for_each(|item| json(item).map(|_| ()))?;
+    } else {
+        table(titles, page.items.iter().map(row).collect(), numbers_from)?;
+    }
+    if let Some(after) = page.next_after {
+        error(&format!("there are more: add --after {after}"));
+    }
+    Ok(Exit::Done)
 }
 
 /// A value or nothing.

@@ -128,42 +128,33 @@ impl Prices {
                 if page.items.is_empty() {
                     output::error(&"no price matches; leave one of the conditions out");
                 }
-                if json {
-                    page.items.iter().try_for_each(|price| output::json(price).map(|_| ()))?;
-                } else {
-                    let titles = [
-                        "price",
-                        "provider",
-                        "service",
-                        "region",
-                        "sku",
-                        "rate",
-                        "unit",
-                        "from",
-                        "list price",
-                        "currency",
-                    ];
-                    let rows = page.items.iter().map(|price| {
-                        let listing = &price.listing;
-                        vec![
-                            price.price_id.to_string(),
-                            listing.provider.clone(),
-                            listing.service.clone(),
-                            listing.region.clone(),
-                            listing.sku_id.clone(),
-                            name_of(&listing.attributes),
-                            listing.unit.clone(),
-                            listing.tier_from.to_string(),
-                            output::shown(price.list_unit_price),
-                            listing.currency.clone(),
-                        ]
-                    });
-                    output::table(&titles, rows.collect(), 7)?;
-                }
-                if let Some(after) = page.next_after {
-                    output::error(&format!("there are more: add --after {after}"));
-                }
-                Ok(Exit::Done)
+                let titles = [
+                    "price",
+                    "provider",
+                    "service",
+                    "region",
+                    "sku",
+                    "rate",
+                    "unit",
+                    "from",
+                    "list price",
+                    "currency",
+                ];
+                output::page(&page, json, &titles, 7, |price| {
+                    let listing = &price.listing;
+                    vec![
+                        price.price_id.to_string(),
+                        listing.provider.clone(),
+                        listing.service.clone(),
+                        listing.region.clone(),
+                        listing.sku_id.clone(),
+                        name_of(&listing.attributes),
+                        listing.unit.clone(),
+                        listing.tier_from.to_string(),
+                        output::shown(price.list_unit_price),
+                        listing.currency.clone(),
+                    ]
+                })
             }
             Self::Show { price_id } => output::json(&known(price_id).await?),
             Self::History { price_id, after, json } => {
